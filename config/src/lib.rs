@@ -1,0 +1,1 @@
+//! Strict TOML configuration: unknown keys are errors with file, line and the nearest known key.

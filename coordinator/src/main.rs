@@ -1,0 +1,3 @@
+//! The coordinator: decides, keeps state, never touches a byte of the data.
+
+fn main() {}

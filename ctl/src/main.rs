@@ -1,0 +1,3 @@
+//! holdfastctl: the operator's hand.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The contract between agents, the coordinator and operators (gRPC package holdfast.v1).

@@ -1,0 +1,1 @@
+//! What Holdfast protects: one module per service kind.

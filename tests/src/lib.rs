@@ -1,0 +1,1 @@
+//! End-to-end tests: starts and stops the real servers the stories need.

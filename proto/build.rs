@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip_debug([
             ".holdfast.v1.Grant",
             ".holdfast.v1.S3Access",
+            ".holdfast.v1.PresignedPut",
             ".holdfast.v1.AddVaultRequest",
             ".holdfast.v1.JoinRequest",
             ".holdfast.v1.InviteAgentResponse",

@@ -21,6 +21,7 @@ redacted!(S3Access, endpoint, region);
 redacted!(AddVaultRequest, name, address, endpoint, region, role_arn);
 redacted!(AddVaultResponse, vault, findings);
 redacted!(GetVaultKitResponse,);
+redacted!(PresignedPut,);
 redacted!(JoinRequest, token_id, version);
 redacted!(InviteAgentResponse, expires_at_micros);
 

@@ -40,5 +40,6 @@ pub use repository::{
     FileMeta, FileReader, PreparedSnapshot, Repository, Snapshot, SnapshotInfo, SnapshotReader,
     StreamSummary,
 };
+pub use storage::s3::{PresignedPut, presign_put};
 pub use storage::{ObjectInfo, Storage, StorageError};
 pub use sts::assume_role;

@@ -7,6 +7,7 @@ use super::*;
 use crate::error::VaultError;
 use crate::id::SnapshotId;
 use crate::storage::Storage;
+use crate::storage::s3::PresignedPut;
 
 #[derive(Clone, Debug)]
 pub struct Repository;
@@ -101,7 +102,13 @@ impl PreparedSnapshot {
     pub fn summary(&self) -> &BackupSummary {
         todo!()
     }
-    pub async fn commit(self, deadline: tokio::time::Instant) -> Result<SnapshotId, VaultError> {
+    /// Writes the snapshot before `deadline` or not at all: by `put` when the coordinator signed one, else with
+    /// the repository's own credentials.
+    pub async fn commit(
+        self,
+        deadline: tokio::time::Instant,
+        put: Option<PresignedPut>,
+    ) -> Result<SnapshotId, VaultError> {
         todo!()
     }
     pub async fn abandon(self) {

@@ -25,6 +25,9 @@ impl S3Backend {
     }
 }
 
+mod presigned;
+pub use presigned::{PresignedPut, presign_put};
+
 #[allow(unused_variables, clippy::todo)]
 #[async_trait]
 impl Backend for S3Backend {

@@ -33,9 +33,6 @@ pub async fn run(path: &Path) -> Result<(), CommandError> {
     let telemetry = Telemetry::init("holdfast-agent", config.log_format.into(), "info")
         .map_err(CommandError::failed)?;
     let outcome = serve(&config, path).await;
-    if let Err(error) = &outcome {
-        tracing::error!("{error}");
-    }
     telemetry.shutdown(TELEMETRY_DEADLINE).await;
     outcome
 }

@@ -14,7 +14,8 @@
 //! result. All three are idempotent for one epoch. A result is kept until it is acknowledged.
 //!
 //! A run ends by itself or because it was told to ([`Stop`]); the first reason wins. A stop ends the work, not the
-//! truth: work that succeeds all the same is reported as done.
+//! truth: work that succeeds all the same is reported as done. Once it is permitted only the coordinator's word that
+//! the run is another's stops it: a snapshot that is being written, or a swap, is finished.
 
 use std::time::Duration;
 
@@ -276,6 +277,10 @@ impl Life {
 
     fn stopped(&mut self, stop: Stop, now: Instant) -> Vec<Effect> {
         if self.stop.is_some() || matches!(self.phase, Phase::Finished { .. }) {
+            return Vec::new();
+        }
+        if self.phase == Phase::Permitted && !stop.is_silent() {
+            // What was permitted is finished rather than torn apart; it has its own time limit.
             return Vec::new();
         }
         self.stop = Some(stop);

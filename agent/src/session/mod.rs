@@ -227,6 +227,7 @@ impl Session {
                 self.look_for_another_identity();
             }
             LinkError::Revoked(reason) => {
+                tracing::error!(%reason, "the coordinator does not accept this agent any more");
                 let stop = Stop::LeaseLost {
                     reason: reason.clone(),
                 };

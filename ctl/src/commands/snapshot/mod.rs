@@ -1,0 +1,241 @@
+//! `snapshot list|show|files|export`, with a coordinator or, given a recovery kit, without one.
+
+use holdfast_proto::v1;
+use holdfast_vault::{FileEntry, FileKind};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::client::{Client, Control, QUICK};
+use crate::commands::Context;
+use crate::exit::CommandError;
+use crate::export::{self, ExportArgs};
+use crate::granted;
+use crate::offline::{KitArgs, Offline};
+use crate::output::catalog::{SnapshotView, standing};
+use crate::output::human::{age, clean, moment, short, size};
+use crate::output::{Output, manifest};
+
+pub mod resolve;
+
+/// What can be asked about snapshots.
+#[derive(clap::Subcommand)]
+pub enum SnapshotCommand {
+    /// Snapshots, newest first
+    #[command(after_help = "With --kit the vault itself is listed, and no coordinator is asked.")]
+    List {
+        /// Only snapshots of this source
+        #[arg(long, value_name = "SOURCE")]
+        source: Option<String>,
+        /// Only snapshots in this vault
+        #[arg(long, value_name = "VAULT", conflicts_with = "kit")]
+        vault: Option<String>,
+        /// Orphans, too: complete, but written late or without permission
+        #[arg(long, conflicts_with = "kit")]
+        orphans: bool,
+        /// At most this many
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        #[command(flatten)]
+        kit: KitArgs,
+    },
+    /// One snapshot with what its manifest says
+    Show {
+        /// The snapshot's id, or its beginning
+        id: String,
+    },
+    /// The files in a snapshot, read from the vault
+    #[command(
+        after_help = "The repository is read from here: the vault must be reachable from this host."
+    )]
+    Files {
+        /// The snapshot's id, or its beginning; with --kit also latest
+        id: String,
+        /// With --kit: the source whose snapshot it is
+        #[arg(long, value_name = "SOURCE", requires = "kit")]
+        source: Option<String>,
+        #[command(flatten)]
+        kit: KitArgs,
+    },
+    /// Take a snapshot, or one file of it, out as plain files
+    #[command(
+        after_help = "The repository is read from here: the vault must be reachable from this host. What is written appears whole
+or not at all."
+    )]
+    Export(ExportArgs),
+}
+
+/// Runs `snapshot ...`.
+pub async fn run(context: &Context, command: SnapshotCommand) -> Result<(), CommandError> {
+    match command {
+        SnapshotCommand::List {
+            source,
+            vault,
+            orphans,
+            limit,
+            kit,
+        } => {
+            let snapshots = match Offline::from_args(&kit, source.as_deref())? {
+                Some(offline) => offline.list(limit).await?,
+                None => {
+                    let request = v1::ListSnapshotsRequest {
+                        source: source.unwrap_or_default(),
+                        vault: vault.unwrap_or_default(),
+                        include_orphans: orphans,
+                        limit,
+                    };
+                    list(&context.client().await?, request).await?
+                }
+            };
+            print(context.output, &snapshots)
+        }
+        SnapshotCommand::Show { id } => show(context, id).await,
+        SnapshotCommand::Files { id, source, kit } => files(context, id, source, kit).await,
+        SnapshotCommand::Export(args) => export::run(context, args).await,
+    }
+}
+
+/// Asks the coordinator's catalog.
+pub async fn list(
+    client: &Client,
+    request: v1::ListSnapshotsRequest,
+) -> Result<Vec<v1::Snapshot>, CommandError> {
+    let call = |mut control: Control| async move { control.list_snapshots(request).await };
+    Ok(client.call(QUICK, call).await?.snapshots)
+}
+
+fn print(output: Output, snapshots: &[v1::Snapshot]) -> Result<(), CommandError> {
+    let views: Vec<SnapshotView> = snapshots.iter().map(SnapshotView::from).collect();
+    output.show(&json!({ "snapshots": views }), |output| {
+        let now = Timestamp::now();
+        let rows = snapshots
+            .iter()
+            .map(|snapshot| row(snapshot, now))
+            .collect();
+        let header = [
+            "SNAPSHOT", "SOURCE", "TIME", "AGE", "READ", "STORED", "VAULT", "STANDING",
+        ];
+        output.table(&header, rows, "no snapshots")
+    })
+}
+
+fn row(snapshot: &v1::Snapshot, now: Timestamp) -> Vec<String> {
+    let known = |bytes: u64| if bytes == 0 { "-".into() } else { size(bytes) };
+    vec![
+        short(&snapshot.id).into(),
+        snapshot.source.clone(),
+        moment(snapshot.time_micros),
+        age(snapshot.time_micros, now),
+        known(snapshot.read_bytes),
+        known(snapshot.stored_bytes),
+        snapshot.vault.clone(),
+        standing(snapshot.standing).unwrap_or("-").into(),
+    ]
+}
+
+async fn show(context: &Context, snapshot_id: String) -> Result<(), CommandError> {
+    let client = context.client().await?;
+    let snapshot = resolve::by_id(&client, &snapshot_id).await?;
+    context
+        .output
+        .show(&SnapshotView::from(&snapshot), |output| {
+            let now = Timestamp::now();
+            let facts = [
+                ("snapshot", snapshot.id.clone()),
+                (
+                    "source",
+                    format!(
+                        "{} ({}, {})",
+                        snapshot.source, snapshot.kind, snapshot.method
+                    ),
+                ),
+                (
+                    "time",
+                    format!(
+                        "{} ({})",
+                        moment(snapshot.time_micros),
+                        age(snapshot.time_micros, now)
+                    ),
+                ),
+                ("vault", snapshot.vault.clone()),
+                (
+                    "standing",
+                    standing(snapshot.standing).unwrap_or("-").to_owned(),
+                ),
+                ("host", snapshot.host.clone()),
+                ("run", snapshot.run_id.clone()),
+                (
+                    "sizes",
+                    format!(
+                        "read {}, new {}, stored {}",
+                        size(snapshot.read_bytes),
+                        size(snapshot.new_bytes),
+                        size(snapshot.stored_bytes)
+                    ),
+                ),
+            ];
+            for (name, value) in facts {
+                output.line(&format!("{name:<10} {}", clean(&value)))?;
+            }
+            let databases = manifest::databases(&snapshot.manifest_json);
+            if databases.is_empty() {
+                return Ok(());
+            }
+            output.line("")?;
+            output.table(
+                &["DATABASE", "OWNER", "SIZE", "TABLES"],
+                manifest::rows(&databases),
+                "",
+            )
+        })
+}
+
+async fn files(
+    context: &Context,
+    id: String,
+    source: Option<String>,
+    kit: KitArgs,
+) -> Result<(), CommandError> {
+    let opened = match Offline::from_args(&kit, source.as_deref())? {
+        Some(offline) => offline.open(&id).await?,
+        None => granted::open(&context.client().await?, &id, "snapshot files").await?,
+    };
+    let entries = opened.files().await?;
+    let views: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            json!({
+                "path": opened.relative(&entry.path),
+                "kind": kind(entry),
+                "size_bytes": entry.size_bytes,
+                "modified_at": entry.mtime,
+            })
+        })
+        .collect();
+    let document = json!({ "snapshot_id": opened.id, "source": opened.source, "files": views });
+    context.output.show(&document, |output| {
+        let row = |entry: &FileEntry| {
+            vec![
+                opened.relative(&entry.path).to_owned(),
+                if entry.kind == FileKind::File {
+                    size(entry.size_bytes)
+                } else {
+                    kind(entry).into()
+                },
+            ]
+        };
+        output.table(
+            &["PATH", "SIZE"],
+            entries.iter().map(row).collect(),
+            "no files",
+        )
+    })
+}
+
+fn kind(entry: &FileEntry) -> &str {
+    match &entry.kind {
+        FileKind::File => "file",
+        FileKind::Directory => "directory",
+        FileKind::Symlink => "symlink",
+        FileKind::Other(name) => name,
+    }
+}

@@ -1,35 +1,22 @@
 //! What the credentials of one run may do, as policies of the S3 world.
 //!
-//! A backup lists and gets in its own repository, puts where its objects go, and deletes its own
-//! lock; it can neither replace keys nor configuration of an existing repository nor delete data.
-//! A restore reads, and keeps a lock. On a plain bucket a put may still overwrite: append-only
-//! holds only where versions, object lock or an enforced create-if-absent stand behind it.
+//! A backup lists and gets in its own repository, puts where its objects go, and deletes its own lock. Keys and
+//! configuration are made once with the vault's own credentials, and the snapshot itself goes by a request that the
+//! coordinator signs when it permits the commit ([`crate::presign_put`]): so a run that lost its epoch, or a thief,
+//! has no right to write one. A restore reads, and keeps a lock. On a plain bucket a put may still overwrite:
+//! append-only holds only where versions, object lock or an enforced create-if-absent stand behind it.
 
 use serde_json::{Value, json};
 
 /// Where a backup puts objects, below its repository.
-const BACKUP_PUTS: [&str; 5] = ["data/", "index/", "locks/", "log/", "snapshots/"];
+const BACKUP_PUTS: [&str; 4] = ["data/", "index/", "locks/", "log/"];
 
-/// The policy of a backup into `<bucket>/<repository>/`.
-///
-/// `keys/` and `config` are left out on purpose: a repository is created with credentials of the
-/// vault, not of a run; see [`create_policy`].
+/// The policy of a backup into `<bucket>/<repository>/`; `repository` includes the vault's prefix.
 pub fn backup_policy(bucket: &str, repository: &str) -> String {
     let puts = BACKUP_PUTS
         .iter()
         .map(|folder| below(bucket, repository, folder))
         .collect();
-    policy(bucket, repository, puts)
-}
-
-/// The policy of the first backup of a source, which creates the repository as well.
-pub fn create_policy(bucket: &str, repository: &str) -> String {
-    let mut puts: Vec<String> = BACKUP_PUTS
-        .iter()
-        .map(|folder| below(bucket, repository, folder))
-        .collect();
-    puts.push(below(bucket, repository, "keys/"));
-    puts.push(format!("{}config", root(bucket, repository)));
     policy(bucket, repository, puts)
 }
 
@@ -74,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backup_never_puts_keys_nor_deletes_data() {
+    fn a_backup_never_puts_keys_or_snapshots_nor_deletes_data() {
         let policy: Value = serde_json::from_str(&backup_policy("b", "prod/orders")).expect("json");
         let statements = policy["Statement"].as_array().expect("statements");
         let resources = |action: &str| -> Vec<String> {
@@ -86,11 +73,11 @@ mod tests {
             let found = statements.iter().find(has).expect(action);
             serde_json::from_value(found["Resource"].clone()).expect("strings")
         };
-        assert!(
-            resources("s3:PutObject")
+        assert!(resources("s3:PutObject").iter().all(|r| {
+            !["keys", "config", "snapshots"]
                 .iter()
-                .all(|r| !r.contains("keys") && !r.contains("config"))
-        );
+                .any(|word| r.contains(word))
+        }));
         assert_eq!(
             resources("s3:DeleteObject"),
             ["arn:aws:s3:::b/prod/orders/locks/*"]

@@ -1,5 +1,6 @@
 //! The runs this process holds: assigned to it, being worked on, or done and not acknowledged.
 
+pub mod event;
 pub mod grant;
 pub mod life;
 pub mod stop;

@@ -16,9 +16,9 @@ use holdfast_vault::{
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
-use super::Job;
 use super::storage::{open_for_backup, unless_cancelled};
-use crate::held::life::Question;
+use super::{Job, bounded};
+use crate::held::event::Question;
 
 /// Longest manifest sent along for display; a longer one is read from the snapshot by whoever wants to see it.
 const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
@@ -139,7 +139,7 @@ fn result(
         stored_bytes: summary.stored_bytes,
         files: summary.files,
         manifest_json: displayed(job, outcome.manifest_json),
-        warnings: outcome.warnings,
+        warnings: bounded(job, outcome.warnings),
     }
 }
 

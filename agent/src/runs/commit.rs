@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::held::life::Question;
+use crate::held::event::Question;
 
 /// The right to commit.
 #[derive(Debug)]

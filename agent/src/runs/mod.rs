@@ -17,7 +17,7 @@ use std::time::Duration;
 use holdfast_proto::convert::{RunEpoch, RunOrder, RunTask};
 use holdfast_proto::ids::SnapshotId;
 use holdfast_proto::v1;
-use holdfast_sources::{RunContext, Source, SourceError};
+use holdfast_sources::{Reporter as _, RunContext, Source, SourceError};
 
 use crate::config::BackupSettings;
 use crate::held::grant::RunGrant;
@@ -114,4 +114,21 @@ async fn work(job: &Job) -> Result<v1::run_result::Result, SourceError> {
             .await
             .map(v1::run_result::Result::DroppedCopy),
     }
+}
+
+/// What a source warns of, as much as fits into a message; the rest goes into the run's log.
+fn bounded(job: &Job, mut warnings: Vec<String>) -> Vec<String> {
+    const MOST: usize = 200;
+    const LONGEST_BYTES: usize = 2048;
+    let rest = warnings.split_off(MOST.min(warnings.len()));
+    for warning in &rest {
+        job.reporter.log("warn", warning);
+    }
+    if !rest.is_empty() {
+        warnings.push(format!("and {} more, in the run's log", rest.len()));
+    }
+    for warning in &mut warnings {
+        warning.truncate(warning.floor_char_boundary(LONGEST_BYTES));
+    }
+    warnings
 }

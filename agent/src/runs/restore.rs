@@ -15,8 +15,8 @@ use holdfast_sources::{
 use holdfast_vault::SnapshotId;
 use tracing::Instrument as _;
 
-use super::Job;
 use super::storage::{open_for_restore, unless_cancelled};
+use super::{Job, bounded};
 
 /// Restores what `task` names.
 pub async fn restore(job: &Job, task: &RestoreTask) -> Result<v1::RestoreResult, SourceError> {
@@ -34,7 +34,7 @@ pub async fn restore(job: &Job, task: &RestoreTask) -> Result<v1::RestoreResult,
         .restore(&request(task), &reader, &job.context())
         .instrument(tracing::info_span!("restore", snapshot = %snapshot.short()))
         .await?;
-    Ok(result(outcome, job.reporter.restored()))
+    Ok(result(job, outcome))
 }
 
 async fn sweep(job: &Job) -> Result<(), SourceError> {
@@ -76,11 +76,11 @@ fn request(task: &RestoreTask) -> RestoreRequest {
     }
 }
 
-fn result(outcome: RestoreOutcome, read_bytes: u64) -> v1::RestoreResult {
+fn result(job: &Job, outcome: RestoreOutcome) -> v1::RestoreResult {
     v1::RestoreResult {
         databases: outcome.databases.into_iter().map(restored).collect(),
-        read_bytes,
-        warnings: outcome.warnings,
+        read_bytes: job.reporter.restored(),
+        warnings: bounded(job, outcome.warnings),
     }
 }
 

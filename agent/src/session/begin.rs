@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Session;
+use crate::held::event::Input;
 use crate::held::grant::{GrantTimes, RunGrant};
-use crate::held::life::{Input, Life, Limits};
+use crate::held::life::{Life, Limits};
 use crate::held::stop::Stop;
 use crate::held::{Held, Work};
 use crate::metrics;
@@ -47,15 +48,15 @@ impl Session {
         if self.supersede(key) {
             return;
         }
-        let span = tracing::info_span!(
-            "run",
-            run_id = %key.run,
-            epoch = key.epoch.0,
-            agent = %self.agent,
-            source = tracing::field::Empty,
-            kind = tracing::field::Empty,
-        );
-        holdfast_telemetry::continue_trace(&span, &assignment.traceparent);
+        self.take(key, assignment);
+        if self.leaving.is_some() {
+            self.step(key, Input::Stop(Stop::Shutdown), None);
+        }
+    }
+
+    /// Holds the run from now on; one that cannot be done here is over at once.
+    fn take(&mut self, key: RunEpoch, assignment: v1::RunAssignment) {
+        let span = self.span_of(key, &assignment.traceparent);
         let now = Instant::now();
         let deadline = Some(assignment.deadline_seconds)
             .filter(|seconds| *seconds > 0)
@@ -75,9 +76,20 @@ impl Session {
         if let Some(failure) = refused {
             self.step(key, Input::Ended(Err(failure)), None);
         }
-        if self.leaving.is_some() {
-            self.step(key, Input::Stop(Stop::Shutdown), None);
-        }
+    }
+
+    /// This agent's part of the run's trace.
+    fn span_of(&self, key: RunEpoch, traceparent: &str) -> tracing::Span {
+        let span = tracing::info_span!(
+            "run",
+            run_id = %key.run,
+            epoch = key.epoch.0,
+            agent = %self.agent,
+            source = tracing::field::Empty,
+            kind = tracing::field::Empty,
+        );
+        holdfast_telemetry::continue_trace(&span, traceparent);
+        span
     }
 
     /// Ends earlier attempts of the same run; true when a later one is held already.

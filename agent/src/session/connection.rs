@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
+use tonic::transport::Channel;
 
 /// How long the coordinator may take to welcome a session.
 const WELCOME_DEADLINE: Duration = Duration::from_secs(20);
@@ -213,34 +214,38 @@ async fn open(
     };
     // The channel is new and empty.
     let _ = sender.try_send(hello);
-    let welcomed = async {
-        let mut client = AgentServiceClient::new(channel);
-        let opened = client.session(ReceiverStream::new(outbound)).await;
-        let inbound = opened.map_err(|status| broken(&status))?.into_inner();
-        let mut link = Link {
-            sender,
-            inbound,
-            since: Instant::now(),
-        };
-        match receive(&mut link).await? {
-            coordinator_message::Message::Welcome(welcome) => Ok((link, welcome)),
-            _ => Err(LinkError::NeedsAPerson(format!(
-                "{address} did not begin the session with a welcome: is it a coordinator of this version?"
-            ))),
-        }
-    };
-    let late = || {
+    let late = |_| {
         let seconds = WELCOME_DEADLINE.as_secs();
-        Err(LinkError::Passing(format!(
-            "{address} did not answer within {seconds} s"
-        )))
+        LinkError::Passing(format!("{address} did not answer within {seconds} s"))
     };
-    let (link, welcome) = tokio::time::timeout(WELCOME_DEADLINE, welcomed)
+    let opened = open_session(channel, sender, outbound);
+    let (link, welcome) = tokio::time::timeout(WELCOME_DEADLINE, opened)
         .await
-        .unwrap_or_else(|_| late())?;
+        .map_err(late)??;
     version::check(welcome.version.as_ref())
         .map_err(|error| LinkError::NeedsAPerson(error.to_string()))?;
     Ok((link, welcome))
+}
+
+async fn open_session(
+    channel: Channel,
+    sender: mpsc::Sender<v1::AgentMessage>,
+    outbound: mpsc::Receiver<v1::AgentMessage>,
+) -> Result<(Link, v1::Welcome), LinkError> {
+    let mut client = AgentServiceClient::new(channel);
+    let opened = client.session(ReceiverStream::new(outbound)).await;
+    let mut link = Link {
+        sender,
+        inbound: opened.map_err(|status| broken(&status))?.into_inner(),
+        since: Instant::now(),
+    };
+    match receive(&mut link).await? {
+        coordinator_message::Message::Welcome(welcome) => Ok((link, welcome)),
+        _ => Err(LinkError::NeedsAPerson(
+            "the session did not begin with a welcome: is it a coordinator of this version?"
+                .to_owned(),
+        )),
+    }
 }
 
 /// The next message this build knows; a newer coordinator's others are passed over.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Session, SessionEnd};
-use crate::held::life::{Decision, Input};
+use crate::held::event::{Decision, Input};
 use crate::held::stop::Stop;
 
 /// A difference of the clocks that is worth a warning.

@@ -11,7 +11,9 @@
 mod begin;
 mod connection;
 pub mod describe;
+mod effects;
 mod inbound;
+mod leaving;
 mod outbox;
 mod reports;
 
@@ -32,18 +34,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::BackupSettings;
 use crate::held::HeldRuns;
-use crate::held::life::{Effect, Input};
+use crate::held::event::Input;
 use crate::held::stop::Stop;
 use crate::progress::LOOK_EVERY;
-use crate::runs::CANCEL_GRACE;
-use crate::runs::commit::{Ask, Permit};
+use crate::runs::commit::Ask;
 use begin::TaskEnd;
 pub use connection::Pace;
 use connection::{Connection, Event, LinkError};
+use leaving::Leaving;
+pub use leaving::SessionEnd;
 use outbox::Outbox;
 
-/// How long the last results may take to be acknowledged when the process ends.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// A lease before the coordinator has said how long one lasts.
 const FIRST_LEASE: Duration = Duration::from_secs(60);
 
@@ -66,30 +67,6 @@ pub struct SessionParts {
     pub pace: Pace,
     /// Ends the session.
     pub shutdown: CancellationToken,
-}
-
-/// How a session came to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SessionEnd {
-    /// It was told to.
-    Shutdown,
-    /// Another process has taken this agent's place.
-    Displaced {
-        /// Its host and address.
-        by: String,
-    },
-    /// The coordinator does not accept this agent any more.
-    Revoked {
-        /// In its words.
-        reason: String,
-    },
-}
-
-/// Why the session is about to end, and when at the latest.
-#[derive(Debug)]
-struct Leaving {
-    end: SessionEnd,
-    at: Instant,
 }
 
 /// See the module.
@@ -269,97 +246,6 @@ impl Session {
             held.answer = Some(ask.answer);
             self.step(ask.key, Input::Ask(ask.question), None);
         }
-    }
-
-    /// Takes one step of a run and carries its effects out. `put` goes with a permission to commit.
-    fn step(&mut self, key: RunEpoch, input: Input, put: Option<holdfast_vault::PresignedPut>) {
-        let Some(held) = self.held.get(key) else {
-            return;
-        };
-        let effects = held.life.on(input, Instant::now());
-        let mut put = put;
-        for effect in effects {
-            match effect {
-                Effect::Send(message) => self.send_for(key, message),
-                Effect::CancelWork => self.cancel_work(key),
-                Effect::Answer(answer) => {
-                    let put = put.take();
-                    self.answer(
-                        key,
-                        answer.map(|right| Permit {
-                            until: right.until,
-                            put,
-                        }),
-                    );
-                }
-                Effect::Forget => self.held.forget(key),
-            }
-        }
-    }
-
-    fn send_for(&mut self, key: RunEpoch, message: v1::agent_message::Message) {
-        if matches!(message, v1::agent_message::Message::RunFinished(_)) {
-            self.report_last_words(key);
-            if let Some(held) = self.held.get(key) {
-                // Its grant and keys are needed no more.
-                held.work = None;
-            }
-        }
-        self.outbox.push(message);
-    }
-
-    fn cancel_work(&mut self, key: RunEpoch) {
-        if let Some(held) = self.held.get(key) {
-            if !held.cancel.is_cancelled()
-                && let Some(stop) = held.life.stop()
-            {
-                let _in_run = held.span.enter();
-                tracing::warn!(reason = stop.words(), "ending the run's work");
-            }
-            held.cancel.cancel();
-        }
-    }
-
-    fn answer(&mut self, key: RunEpoch, answer: Result<Permit, String>) {
-        let waiting = self.held.get(key).and_then(|held| held.answer.take());
-        if let Some(waiting) = waiting {
-            // A task that was cancelled meanwhile does not listen any more.
-            let _ = waiting.send(answer);
-        }
-    }
-
-    /// Ends all work; the session ends when it has ended and the coordinator knows, or time is over.
-    fn leave(&mut self, end: SessionEnd, stop: &Stop) {
-        if self.leaving.is_none() {
-            let at = Instant::now() + CANCEL_GRACE + LAST_WORDS;
-            if !matches!(end, SessionEnd::Shutdown) {
-                self.connection.close();
-            }
-            self.leaving = Some(Leaving { end, at });
-        }
-        for key in self.held.keys() {
-            self.step(key, Input::Stop(stop.clone()), None);
-        }
-    }
-
-    /// The end, once there is nothing left to do or no time.
-    fn ended(&mut self) -> Option<SessionEnd> {
-        let working = self.held.working() > 0;
-        let up = self.connection.is_up();
-        let leaving = self.leaving.as_mut()?;
-        let now = Instant::now();
-        if !working {
-            leaving.at = leaving.at.min(now + LAST_WORDS);
-        }
-        let told = self.held.is_empty() || !up;
-        let unsent = up && !self.outbox.is_empty();
-        if (working || unsent || !told) && now < leaving.at {
-            return None;
-        }
-        if working {
-            tracing::error!("runs did not end in time; their children are killed");
-        }
-        Some(leaving.end.clone())
     }
 
     fn wakes_at(&self) -> Instant {

@@ -1,19 +1,16 @@
 //! A coordinator without a mind of its own: it accepts agents, and hands each session to the test.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::Stream;
 use holdfast_identity::{
-    AdmitPeer, CertificateAuthority, CertificateRequest, CoordinatorAddress, Identity,
-    IdentitySlot, JoinSecret, JoinToken, Role, ServerTls, Subject, Validity, http2_server,
-    incoming, peer_of,
+    AdmitPeer, CertificateAuthority, CoordinatorAddress, Identity, IdentitySlot, JoinSecret,
+    JoinToken, Role, ServerTls, Subject, http2_server, incoming,
 };
 use holdfast_proto::v1::agent_message::Message as FromAgent;
-use holdfast_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
+use holdfast_proto::v1::agent_service_server::AgentServiceServer;
 use holdfast_proto::v1::coordinator_message::Message as ToAgent;
 use holdfast_proto::{v1, version};
 use jiff::Timestamp;
@@ -21,9 +18,10 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::timeout;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 use uuid::Uuid;
+
+use crate::service::{Service, Shared, life};
 
 /// Longest a test waits for something that is to happen.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -40,19 +38,11 @@ pub struct FakeCoordinator {
     runtime: Option<Runtime>,
 }
 
-struct Shared {
-    authority: Arc<CertificateAuthority>,
-    joins: Mutex<Vec<v1::JoinRequest>>,
-    renewals: Mutex<u32>,
-    certificate_life: Mutex<Duration>,
-    sessions: mpsc::Sender<FakeSession>,
-}
-
 /// One session of an agent, from the Hello on.
 pub struct FakeSession {
     pub hello: v1::Hello,
-    to_agent: mpsc::Sender<Result<v1::CoordinatorMessage, Status>>,
-    from_agent: Streaming<v1::AgentMessage>,
+    pub(crate) to_agent: mpsc::Sender<Result<v1::CoordinatorMessage, Status>>,
+    pub(crate) from_agent: Streaming<v1::AgentMessage>,
     /// Everything that was passed over while something else was waited for.
     pub passed: Vec<FromAgent>,
 }
@@ -325,85 +315,6 @@ impl FakeSession {
         }))
         .await;
     }
-}
-
-struct Service(Arc<Shared>);
-
-#[tonic::async_trait]
-impl AgentService for Service {
-    async fn join(
-        &self,
-        request: Request<v1::JoinRequest>,
-    ) -> Result<Response<v1::JoinResponse>, Status> {
-        let request = request.into_inner();
-        let csr = CertificateRequest::from_der(&request.csr).map_err(invalid)?;
-        if request.token_secret != [7; 32] {
-            return Err(Status::permission_denied("this token was used already"));
-        }
-        self.0.joins.lock().expect("unpoisoned").push(request);
-        let id = Uuid::now_v7();
-        let subject = Subject::new(Role::Agent, id, "db1").map_err(invalid)?;
-        let certificate = self.0.sign(&csr, &subject)?;
-        Ok(Response::new(v1::JoinResponse {
-            agent_id: id.to_string(),
-            agent_name: "db1".into(),
-            certificate_pem: certificate,
-            ca_pem: self.0.authority.certificate().to_pem(),
-        }))
-    }
-
-    async fn renew(
-        &self,
-        request: Request<v1::RenewRequest>,
-    ) -> Result<Response<v1::RenewResponse>, Status> {
-        let peer = peer_of(request.extensions()).ok_or_else(|| Status::unauthenticated("who?"))?;
-        let csr = CertificateRequest::from_der(&request.get_ref().csr).map_err(invalid)?;
-        *self.0.renewals.lock().expect("unpoisoned") += 1;
-        Ok(Response::new(v1::RenewResponse {
-            certificate_pem: self.0.sign(&csr, peer.subject())?,
-            ca_pem: self.0.authority.certificate().to_pem(),
-        }))
-    }
-
-    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send>>;
-
-    async fn session(
-        &self,
-        request: Request<Streaming<v1::AgentMessage>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
-        peer_of(request.extensions()).ok_or_else(|| Status::unauthenticated("who?"))?;
-        let mut from_agent = request.into_inner();
-        let first = from_agent.message().await?.and_then(|first| first.message);
-        let Some(FromAgent::Hello(hello)) = first else {
-            return Err(Status::invalid_argument("no hello"));
-        };
-        let (to_agent, receiver) = mpsc::channel(64);
-        let session = FakeSession {
-            hello,
-            to_agent,
-            from_agent,
-            passed: Vec::new(),
-        };
-        let handed = self.0.sessions.send(session).await;
-        handed.map_err(|_| Status::unavailable("the test is over"))?;
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
-    }
-}
-
-impl Shared {
-    fn sign(&self, csr: &CertificateRequest, subject: &Subject) -> Result<String, Status> {
-        let lifetime = *self.certificate_life.lock().expect("unpoisoned");
-        let signed = self.authority.sign(csr, subject, life(lifetime));
-        Ok(signed.map_err(invalid)?.to_pem())
-    }
-}
-
-fn life(lifetime: Duration) -> Validity {
-    Validity::starting(Timestamp::now(), lifetime).expect("a span of time")
-}
-
-fn invalid(error: impl std::fmt::Display) -> Status {
-    Status::invalid_argument(error.to_string())
 }
 
 /// The port of a runtime that was just shut down may be taken for a moment.

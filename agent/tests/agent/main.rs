@@ -5,6 +5,7 @@
 
 mod coordinator;
 mod harness;
+mod service;
 mod source;
 
 mod commit;

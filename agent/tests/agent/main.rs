@@ -13,3 +13,4 @@ mod enroll;
 mod link;
 mod program;
 mod run;
+mod vault;

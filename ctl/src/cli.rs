@@ -12,10 +12,16 @@ use crate::output::Output;
 
 /// Backups, restores and the state of Holdfast, from the operator's side.
 #[derive(Parser)]
-#[command(name = "holdfastctl", version, propagate_version = true)]
+#[command(name = "holdfastctl", version)]
 pub struct Cli {
     /// The configuration [default: ~/.config/holdfast/ctl.toml]
-    #[arg(long, global = true, value_name = "FILE", env = "HOLDFAST_CONFIG")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HOLDFAST_CONFIG",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
     /// Print JSON; field names are stable. Commands that wait print a line for each event, the last one with the run
     #[arg(long, global = true)]

@@ -24,8 +24,7 @@ pub enum AgentCommand {
     List,
     /// Print a token that lets one agent join, once
     #[command(
-        after_help = "The token alone goes to standard output. On the agent's host give it to `holdfast-agent join` by
-standard input or --token-file, never as an argument."
+        after_help = "The token alone goes to standard output. On the agent's host give it to `holdfast-agent join` by standard input or --token-file, never as an argument."
     )]
     Invite {
         /// The agent's name; that of an agent whose certificate has run out lets it join again

@@ -16,9 +16,7 @@ use crate::output::manifest;
 /// Arguments of `restore`.
 #[derive(clap::Args)]
 #[command(
-    after_help = "A restore in place works beside the live databases, compares what came back with the backup, and swaps it in at the
-end; what was live stays as NAME_before_<run> until `holdfastctl source drop-copy` removes it. It asks for a
-confirmation; --yes gives it. Ctrl-C stops waiting; the restore goes on."
+    after_help = "A restore in place works beside the live databases, compares what came back with the backup, and swaps it in at the end; what was live stays as NAME_before_<run> until `holdfastctl source drop-copy` removes it. It asks for a confirmation; --yes gives it. Ctrl-C stops waiting; the restore goes on."
 )]
 pub struct RestoreArgs {
     /// The source whose backup comes back

@@ -278,7 +278,7 @@ impl ControlService for Fake {
         &self,
         request: Request<v1::InviteAgentRequest>,
     ) -> Answer<v1::InviteAgentResponse> {
-        let _ = self.ask("invite_agent", &request)?;
+        drop(self.ask("invite_agent", &request)?);
         Ok(Response::new(v1::InviteAgentResponse {
             token: "hfjoin1.TOKEN".into(),
             expires_at_micros: answers::at(3600),

@@ -58,8 +58,7 @@ pub enum SnapshotCommand {
     },
     /// Take a snapshot, or one file of it, out as plain files
     #[command(
-        after_help = "The repository is read from here: the vault must be reachable from this host. What is written appears whole
-or not at all."
+        after_help = "The repository is read from here: the vault must be reachable from this host. What is written appears whole or not at all."
     )]
     Export(ExportArgs),
 }

@@ -21,9 +21,7 @@ use crate::output::human::{age, clean, count};
 pub enum VaultCommand {
     /// Probe a place for backups, keep it as a vault, and print its recovery kit
     #[command(
-        after_help = "The storage's credentials come from --credentials-file, from HOLDFAST_ACCESS_KEY_ID and
-HOLDFAST_SECRET_ACCESS_KEY (or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or from a prompt; never from an argument.
-The recovery kit opens every backup in the vault without Holdfast: print it, and keep it offline."
+        after_help = "The storage's credentials come from --credentials-file, from HOLDFAST_ACCESS_KEY_ID and HOLDFAST_SECRET_ACCESS_KEY (or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or from a prompt; never from an argument. The recovery kit opens every backup in the vault without Holdfast: print it, and keep it offline."
     )]
     Add(Box<add::AddArgs>),
     /// All vaults

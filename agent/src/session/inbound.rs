@@ -26,6 +26,7 @@ impl Session {
             .as_ref()
             .map_or("", |version| version.software.as_str());
         tracing::info!(agent = %welcome.agent_name, coordinator = %self.address, %software, "in session with the coordinator");
+        self.link_error = None;
         tell_clock_skew(welcome.clock_micros);
         for (source, reason) in &welcome.rejected_sources {
             tracing::error!(%source, %reason, "the coordinator did not accept a source");

@@ -82,6 +82,8 @@ pub struct Session {
     announced: Vec<v1::SourceInfo>,
     backup: BackupSettings,
     connection: Connection,
+    /// Told once, until something changes.
+    link_error: Option<LinkError>,
     outbox: Outbox,
     held: HeldRuns,
     tasks: JoinSet<TaskEnd>,
@@ -117,6 +119,7 @@ impl Session {
             announced: Vec::new(),
             backup: parts.backup,
             connection: Connection::new(parts.pace),
+            link_error: None,
             outbox: Outbox::default(),
             held: HeldRuns::default(),
             tasks: JoinSet::new(),
@@ -195,12 +198,18 @@ impl Session {
             self.connection.drop_link(error.clone());
         }
         self.outbox.link_lost();
+        let told_before = self.link_error.as_ref() == Some(error);
+        self.link_error = Some(error.clone());
+        let held_runs = self.held.len();
         match error {
+            LinkError::Passing(_) if told_before => {
+                tracing::debug!(%error, held_runs, "still no link to the coordinator");
+            }
             LinkError::Passing(_) => {
-                tracing::warn!(%error, held_runs = self.held.len(), "no link to the coordinator; trying again");
+                tracing::warn!(%error, held_runs, "no link to the coordinator; trying again");
             }
             LinkError::NeedsAPerson(_) => {
-                tracing::error!(%error, held_runs = self.held.len(), "the coordinator cannot be worked with; trying again slowly");
+                tracing::error!(%error, held_runs, "the coordinator cannot be worked with; trying again slowly");
                 self.look_for_another_identity();
             }
             LinkError::Revoked(reason) => {

@@ -109,6 +109,13 @@ impl FakeCoordinator {
             .expect("issued")
     }
 
+    /// Another certificate for whom `identity` is.
+    pub fn reissued(&self, identity: &Identity) -> Identity {
+        let validity = life(Duration::from_secs(3600));
+        let subject = identity.peer().subject();
+        self.authority.issue(subject, validity).expect("issued")
+    }
+
     pub fn certificates_last(&self, lifetime: Duration) {
         *self.shared.certificate_life.lock().expect("unpoisoned") = lifetime;
     }

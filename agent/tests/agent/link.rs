@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_agent::session::SessionEnd;
+use holdfast_identity::IdentityFiles;
 use holdfast_proto::v1::agent_message::Message as FromAgent;
 use holdfast_proto::v1::coordinator_message::Message as ToAgent;
 use holdfast_proto::{v1, version};
@@ -172,6 +173,21 @@ async fn another_version_is_tried_again_slowly() {
     let mut session = coordinator.welcomed().await;
     session.begin(&drop_copy("orders-db")).await;
     assert!(!agent.has_ended());
+}
+
+#[tokio::test]
+async fn an_agent_that_was_joined_again_takes_up_its_new_identity() {
+    let coordinator = FakeCoordinator::start().await;
+    let agent = TestAgent::start(&coordinator).await;
+    let session = coordinator.welcomed().await;
+    let joined = coordinator.reissued(&agent.slot.current());
+    let files = IdentityFiles::in_folder(agent.folder.path());
+    files.save(&joined).expect("saved");
+    session
+        .end(Status::unauthenticated("the certificate is not known"))
+        .await;
+    coordinator.welcomed().await;
+    assert_eq!(agent.slot.current().peer(), joined.peer());
 }
 
 #[tokio::test]

@@ -4,11 +4,18 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
 use assert_cmd::Command;
+use holdfast_proto::v1;
+use holdfast_proto::v1::coordinator_message::Message as ToAgent;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
-use crate::coordinator::FakeCoordinator;
+use crate::coordinator::{FakeCoordinator, SOON};
 
 fn agent() -> Command {
     let mut command = Command::cargo_bin("holdfast-agent").expect("built");
@@ -170,5 +177,91 @@ fn an_agent_that_has_not_joined_says_how() {
         outcome.stdout.contains("identity: none yet"),
         "{}",
         outcome.stdout
+    );
+}
+
+/// A joined agent that serves, in a process of its own.
+fn serve(coordinator: &FakeCoordinator) -> (TempDir, Child) {
+    let folder = config("state = 'state'\n");
+    let token = coordinator.token().reveal().expose_secret().to_owned();
+    let joined = run(folder.path(), &["join", "--config", "agent.toml"], &token);
+    assert_eq!(joined.code, 0, "{}", joined.stderr);
+    let child = std::process::Command::new(assert_cmd::cargo::cargo_bin("holdfast-agent"))
+        .current_dir(folder.path())
+        .args(["run", "--config", "agent.toml"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    (folder, child)
+}
+
+async fn ended(mut child: Child) -> Outcome {
+    let until = tokio::time::Instant::now() + SOON;
+    while child.try_wait().expect("waited for").is_none() {
+        if tokio::time::Instant::now() > until {
+            child.kill().expect("killed");
+            panic!("the agent did not end");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let output = child.wait_with_output().expect("read");
+    Outcome {
+        code: output.status.code().expect("an exit code"),
+        stdout: String::new(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_serving_agent_ends_well_when_told_and_lets_no_second_one_in() {
+    let coordinator = FakeCoordinator::start().await;
+    let (folder, child) = serve(&coordinator);
+    let _session = coordinator.welcomed().await;
+    let second = run(folder.path(), &["run", "--config", "agent.toml"], "");
+    assert_eq!(second.code, 3, "{}", second.stderr);
+    assert!(
+        second.stderr.contains("another agent runs on"),
+        "{}",
+        second.stderr
+    );
+    let pid = Pid::from_raw(child.id().try_into().expect("a pid"));
+    kill(pid, Signal::SIGTERM).expect("told");
+    let outcome = ended(child).await;
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_displaced_and_a_revoked_agent_end_with_3_and_say_why() {
+    let coordinator = FakeCoordinator::start().await;
+    let (_folder, child) = serve(&coordinator);
+    let mut session = coordinator.welcomed().await;
+    session
+        .send(ToAgent::Displaced(v1::Displaced {
+            by_host: "clone".into(),
+            by_address: "10.0.0.9".into(),
+        }))
+        .await;
+    let outcome = ended(child).await;
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("clone (10.0.0.9)"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(outcome.stderr.contains("\nhint: "), "{}", outcome.stderr);
+
+    let (_folder, child) = serve(&coordinator);
+    let session = coordinator.welcomed().await;
+    coordinator.revoke();
+    session
+        .end(tonic::Status::permission_denied("agent db1 was revoked"))
+        .await;
+    let outcome = ended(child).await;
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("db1 was revoked"),
+        "{}",
+        outcome.stderr
     );
 }

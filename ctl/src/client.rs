@@ -12,7 +12,6 @@ use holdfast_identity::{
 };
 use holdfast_proto::v1::{self, control_service_client::ControlServiceClient};
 use jiff::Timestamp;
-use tonic::metadata::MetadataValue;
 use tonic::service::{Interceptor, interceptor::InterceptedService};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -41,10 +40,7 @@ pub struct TraceContext;
 
 impl Interceptor for TraceContext {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let traceparent = holdfast_telemetry::traceparent();
-        if let Some(value) = traceparent.and_then(|text| MetadataValue::try_from(text).ok()) {
-            request.metadata_mut().insert("traceparent", value);
-        }
+        holdfast_telemetry::grpc::inject(request.metadata_mut());
         Ok(request)
     }
 }

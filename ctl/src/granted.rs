@@ -44,6 +44,12 @@ impl Opened {
         Ok(self.reader.files().await?)
     }
 
+    /// Gives the repository's lock back. To be called however the reading ended: this process is gone a moment later, and a
+    /// lock left behind keeps restic's prune away for half an hour.
+    pub async fn close(self) {
+        self.reader.close().await;
+    }
+
     /// What reads the content.
     pub fn reader(&self) -> &SnapshotReader {
         &self.reader

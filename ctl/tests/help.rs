@@ -1,5 +1,7 @@
 //! Help, completions and man pages: what a person sees before anything is asked of a coordinator.
 
+#![allow(clippy::expect_used)]
+
 mod fake;
 
 use fake::{bare_ctl, run};

@@ -1,5 +1,7 @@
 //! Every field that `--json` prints is documented in JSON.md.
 
+#![allow(clippy::expect_used)]
+
 mod fake;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! What the commands that look things up print, for people and for scripts.
 
+#![allow(clippy::expect_used)]
+
 mod fake;
 
 use fake::{Coordinator, FAILED_RUN, RUN, SNAPSHOT, run};

@@ -1,5 +1,7 @@
 //! Everything that must not work: each with its exit code, what is wrong, and what to do.
 
+#![allow(clippy::expect_used)]
+
 mod fake;
 
 use std::time::Duration;

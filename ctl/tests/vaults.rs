@@ -1,5 +1,7 @@
 //! `vault`: credentials come by safe ways only, the recovery kit reaches the operator, and neither is ever shown elsewhere.
 
+#![allow(clippy::expect_used)]
+
 mod fake;
 
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,7 @@
 //! Commands that start a run and wait for it: what they print, how they end, and that a broken connection ends nothing.
 
+#![allow(clippy::expect_used)]
+
 mod fake;
 
 use std::time::Duration;
@@ -432,4 +434,29 @@ fn until(condition: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(50));
     }
     panic!("it did not happen within 20 s");
+}
+
+#[test]
+fn a_traced_command_hands_its_trace_to_the_coordinator() {
+    let coordinator = Coordinator::start();
+    run(coordinator.ctl(&["status"])).expect_code(0);
+    coordinator.with(|state| assert_eq!(state.traceparents, Vec::<String>::new()));
+    let mut traced = coordinator.ctl(&["backup", "orders-db"]);
+    // Nobody collects there; the command neither fails nor waits for it.
+    traced.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+    run(traced).expect_code(0);
+    coordinator.with(|state| {
+        let traces: Vec<&str> = state
+            .traceparents
+            .iter()
+            .filter_map(|text| text.get(3..35))
+            .collect();
+        assert_eq!(
+            traces.len(),
+            2,
+            "start_run and watch_run: {:?}",
+            state.traceparents
+        );
+        assert_eq!(traces[0], traces[1]);
+    });
 }

@@ -64,12 +64,15 @@ pub async fn run(context: &Context, args: ExportArgs) -> Result<(), CommandError
         None => granted::open(&context.client().await?, &args.id, "snapshot export").await?,
     };
     let exported = tokio::select! {
-        exported = export(&opened, &args) => exported?,
+        exported = export(&opened, &args) => exported,
         _ = tokio::signal::ctrl_c() => {
-            return Err(CommandError::new(Class::Cancelled, "cancelled; nothing was written"));
+            Err(CommandError::new(Class::Cancelled, "cancelled; nothing was written"))
         }
     };
-    let document = json!({ "snapshot_id": opened.id, "source": opened.source, "files": exported });
+    let (snapshot_id, source) = (opened.id.clone(), opened.source.clone());
+    opened.close().await;
+    let exported = exported?;
+    let document = json!({ "snapshot_id": snapshot_id, "source": source, "files": exported });
     context.output.show(&document, |output| {
         for file in &exported {
             output.line(&format!(

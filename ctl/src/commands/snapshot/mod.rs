@@ -3,13 +3,14 @@
 use holdfast_proto::v1;
 use holdfast_vault::{FileEntry, FileKind};
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::client::{Client, Control, QUICK};
 use crate::commands::Context;
 use crate::exit::CommandError;
 use crate::export::{self, ExportArgs};
-use crate::granted;
+use crate::granted::{self, Opened};
 use crate::offline::{KitArgs, Offline};
 use crate::output::catalog::{SnapshotView, standing};
 use crate::output::human::{age, clean, moment, short, size};
@@ -198,36 +199,41 @@ async fn files(
         Some(offline) => offline.open(&id).await?,
         None => granted::open(&context.client().await?, &id, "snapshot files").await?,
     };
-    let entries = opened.files().await?;
-    let views: Vec<_> = entries
-        .iter()
-        .map(|entry| {
-            json!({
-                "path": opened.relative(&entry.path),
-                "kind": kind(entry),
-                "size_bytes": entry.size_bytes,
-                "modified_at": entry.mtime,
-            })
-        })
-        .collect();
-    let document = json!({ "snapshot_id": opened.id, "source": opened.source, "files": views });
+    let listed = opened.files().await;
+    let (snapshot_id, source) = (opened.id.clone(), opened.source.clone());
+    let files = listed.map(|entries| entries.iter().map(|entry| file(&opened, entry)).collect());
+    opened.close().await;
+    let files: Vec<FileView> = files?;
+    let document = json!({ "snapshot_id": snapshot_id, "source": source, "files": files });
     context.output.show(&document, |output| {
-        let row = |entry: &FileEntry| {
-            vec![
-                opened.relative(&entry.path).to_owned(),
-                if entry.kind == FileKind::File {
-                    size(entry.size_bytes)
-                } else {
-                    kind(entry).into()
-                },
-            ]
-        };
-        output.table(
-            &["PATH", "SIZE"],
-            entries.iter().map(row).collect(),
-            "no files",
-        )
+        let rows = files.iter().map(file_row).collect();
+        output.table(&["PATH", "SIZE"], rows, "no files")
     })
+}
+
+#[derive(Serialize)]
+struct FileView {
+    path: String,
+    kind: String,
+    size_bytes: u64,
+    modified_at: Timestamp,
+}
+
+fn file(opened: &Opened, entry: &FileEntry) -> FileView {
+    FileView {
+        path: opened.relative(&entry.path).to_owned(),
+        kind: kind(entry).to_owned(),
+        size_bytes: entry.size_bytes,
+        modified_at: entry.mtime,
+    }
+}
+
+fn file_row(file: &FileView) -> Vec<String> {
+    let size = match file.kind.as_str() {
+        "file" => size(file.size_bytes),
+        other => other.to_owned(),
+    };
+    vec![file.path.clone(), size]
 }
 
 fn kind(entry: &FileEntry) -> &str {

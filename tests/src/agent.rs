@@ -164,6 +164,12 @@ impl Agent {
         self.process.as_mut().expect("a running agent")
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> nix::unistd::Pid {
+        self.process.as_ref().expect("a running agent").pid()
+    }
+
     /// The agent's name.
     #[must_use]
     pub fn name(&self) -> &str {

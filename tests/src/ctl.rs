@@ -37,6 +37,16 @@ impl Answer {
         self
     }
 
+    /// Panics unless the exit code is one of these.
+    pub fn expect_one_of(self, codes: &[i32]) -> Self {
+        let code = if codes.contains(&self.code) {
+            self.code
+        } else {
+            codes[0]
+        };
+        self.expect(code)
+    }
+
     /// Panics unless standard error holds each of these, in whatever case.
     pub fn expect_says(self, parts: &[&str]) -> Self {
         let text = self.stderr.to_lowercase();

@@ -41,6 +41,8 @@ pub struct Plan {
     pub timing: Timing,
     /// The agent's settings.
     pub agent: AgentPlan,
+    /// Everybody dials S3 itself, not the proxy: for measurements.
+    pub direct: bool,
     /// Variables of coordinator, agent and operator.
     pub environment: Vec<(String, String)>,
 }
@@ -55,6 +57,7 @@ impl Plan {
             store: Store::S3,
             timing: Timing::default(),
             agent: AgentPlan::default(),
+            direct: false,
             environment: Vec::new(),
         }
     }
@@ -124,7 +127,16 @@ impl House {
         let added = add_vault(
             &ctl,
             &vault_address,
-            bucket.as_ref().map(|(server, _)| (*server, s3.port())),
+            bucket.as_ref().map(|(server, _)| {
+                (
+                    *server,
+                    if plan.direct {
+                        server.port()
+                    } else {
+                        s3.port()
+                    },
+                )
+            }),
             &plan.store,
         );
         let vault_secret = secret_of_kit(&added.expect(0));
@@ -207,6 +219,38 @@ impl House {
         let mut with = vec!["--json", "restore", SOURCE, "--yes"];
         with.extend(arguments);
         self.ctl.run(&with)
+    }
+
+    /// Starts `holdfastctl ARGUMENTS` and goes on once its run exists; the run is in the answer's hands meanwhile.
+    pub fn begin(&self, arguments: &[&str]) -> Begun {
+        let known = self.run_ids();
+        let ctl = self.ctl.clone();
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        let waiting = std::thread::spawn(move || {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            ctl.run(&arguments)
+        });
+        let run = crate::wait::until("the run to exist", Duration::from_secs(60), || {
+            let new = self.run_ids().into_iter().find(|id| !known.contains(id));
+            assert!(
+                new.is_some() || !waiting.is_finished(),
+                "the command ended without a run"
+            );
+            new
+        });
+        Begun { run, waiting }
+    }
+
+    fn run_ids(&self) -> Vec<String> {
+        let answer = self
+            .ctl
+            .run_unrecorded(&["--json", "run", "list", "--limit", "200"])
+            .expect(0)
+            .json();
+        let runs = answer["runs"].as_array().unwrap().clone();
+        runs.iter()
+            .map(|run| run["id"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Waits until the run has read something from the databases.
@@ -305,6 +349,21 @@ impl House {
     }
 }
 
+/// A command that waits for its run.
+pub struct Begun {
+    /// The run's id.
+    pub run: String,
+    waiting: std::thread::JoinHandle<Answer>,
+}
+
+impl Begun {
+    /// Waits for the command's end.
+    #[must_use]
+    pub fn answer(self) -> Answer {
+        self.waiting.join().expect("the command's end")
+    }
+}
+
 /// `vault add main ADDRESS`, with the store's own credentials from the environment.
 pub fn add_vault(ctl: &Ctl, address: &str, s3: Option<(&SeaweedFs, u16)>, store: &Store) -> Answer {
     let mut arguments = vec![
@@ -312,6 +371,7 @@ pub fn add_vault(ctl: &Ctl, address: &str, s3: Option<(&SeaweedFs, u16)>, store:
         "add".into(),
         "main".into(),
         address.to_owned(),
+        "--default".into(),
     ];
     let mut ctl = ctl.clone();
     if let Some((server, port)) = s3 {

@@ -27,7 +27,7 @@ pub use agent::Agent;
 pub use coordinator::Coordinator;
 pub use ctl::{Answer, Ctl};
 pub use folder::StoryFolder;
-pub use house::{House, Plan};
+pub use house::{House, Plan, Store};
 pub use postgres::Postgres;
 pub use process::Process;
 pub use proxy::{Fault, Proxy};

@@ -1,7 +1,8 @@
 //! A PostgreSQL server of any major version, in a folder of its own, on a free port and a socket.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -209,10 +210,52 @@ impl Postgres {
     }
 }
 
+/// A psql that has done something and waits: what it locked stays locked until it is dropped.
+pub struct Session(Child);
+
+impl Postgres {
+    /// Opens a transaction in `database`, runs `sql` in it, and leaves it open.
+    #[must_use]
+    pub fn open_transaction(&self, database: &str, sql: &str) -> Session {
+        let mut command = self.client("psql");
+        command.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            database,
+        ]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let asked = format!("BEGIN;\n{sql};\n\\echo open\n");
+        child
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(asked.as_bytes())
+            .unwrap();
+        let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        let opened = lines.map_while(Result::ok).any(|line| line == "open");
+        assert!(opened, "psql ended instead of holding {sql}");
+        Session(child)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Runs `command` with `input` on its standard input.
 pub fn with_input(command: &mut Command, input: &str) -> Output {
-    use std::io::Write;
-    use std::process::Stdio;
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

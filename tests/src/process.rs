@@ -155,30 +155,36 @@ impl Drop for Process {
     }
 }
 
-/// Processes whose command line starts with `program` (its file name) and holds `part`: children of ours that only
-/// the kernel knows.
+/// `kill -9` of a process that is not a story's own child.
+pub fn kill_hard(pid: Pid) {
+    let _ = kill(pid, Signal::SIGKILL);
+}
+
+/// Direct children of a process and their programs' names.
 #[must_use]
-pub fn find(program: &str, part: &str) -> Vec<Pid> {
+pub fn children(parent: Pid) -> Vec<(Pid, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // pid (name) state ppid ..., proc(5); the name may hold parentheses itself.
+        let Some((pid, (name, rest))) = stat
+            .split_once(" (")
+            .and_then(|(pid, rest)| Some((pid, rest.rsplit_once(") ")?)))
+        else {
             continue;
         };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        let name = line.split(' ').next().unwrap_or_default();
-        if Path::new(name)
-            .file_name()
-            .is_some_and(|name| name == program)
-            && line.contains(part)
-        {
-            found.push(Pid::from_raw(pid));
+        let parent_of = rest.split(' ').nth(1).and_then(|field| field.parse().ok());
+        if parent_of == Some(parent.as_raw()) {
+            found.push((Pid::from_raw(pid.parse().unwrap()), name.to_owned()));
         }
     }
     found
 }
 
-/// `kill -9` of such a process.
-pub fn kill_hard(pid: Pid) {
-    let _ = kill(pid, Signal::SIGKILL);
+/// Whether a process exists and is not only waiting to be reaped.
+#[must_use]
+pub fn is_alive(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }

@@ -37,15 +37,20 @@ pub struct Proxy {
 struct Shared {
     target: u16,
     fault: watch::Sender<Fault>,
-    /// While true, nothing passes in either direction.
-    held: watch::Sender<bool>,
+    /// While true, nothing passes from clients to the server.
+    requests_held: watch::Sender<bool>,
+    /// While true, nothing passes from the server to clients.
+    answers_held: watch::Sender<bool>,
     /// Bytes a second, each connection and direction; 0: no limit.
     rate: AtomicU64,
     /// Connections that met a fault.
     met: AtomicU64,
-    /// Bytes passed on from clients to the server.
-    forwarded: AtomicU64,
+    /// Requests of S3 that carried a session token.
+    with_token: AtomicU64,
 }
+
+/// The header in which S3 clients send the token of a session.
+const TOKEN_HEADER: &[u8] = b"x-amz-security-token:";
 
 impl Proxy {
     /// Listens on a free port for connections to 127.0.0.1:`target`.
@@ -63,10 +68,11 @@ impl Proxy {
         let shared = Arc::new(Shared {
             target,
             fault: watch::Sender::new(Fault::None),
-            held: watch::Sender::new(false),
+            requests_held: watch::Sender::new(false),
+            answers_held: watch::Sender::new(false),
             rate: AtomicU64::new(0),
             met: AtomicU64::new(0),
-            forwarded: AtomicU64::new(0),
+            with_token: AtomicU64::new(0),
         });
         runtime.spawn(accept(listener, shared.clone()));
         Self {
@@ -89,12 +95,19 @@ impl Proxy {
 
     /// From now on nothing passes: a network that swallows everything, a server that hangs.
     pub fn hold(&self) {
-        self.shared.held.send_replace(true);
+        self.shared.requests_held.send_replace(true);
+        self.shared.answers_held.send_replace(true);
+    }
+
+    /// From now on the server hears its clients and they do not hear it.
+    pub fn hold_answers(&self) {
+        self.shared.answers_held.send_replace(true);
     }
 
     /// What was held goes on.
     pub fn let_go(&self) {
-        self.shared.held.send_replace(false);
+        self.shared.requests_held.send_replace(false);
+        self.shared.answers_held.send_replace(false);
     }
 
     /// Lets through so many bytes a second on each connection; 0 takes the limit away.
@@ -107,11 +120,13 @@ impl Proxy {
     pub fn met(&self) -> u64 {
         self.shared.met.load(Ordering::Relaxed)
     }
+}
 
-    /// Bytes passed on towards the server so far.
+impl Proxy {
+    /// Pieces passed on so far in which a session's token went to S3.
     #[must_use]
-    pub fn forwarded(&self) -> u64 {
-        self.shared.forwarded.load(Ordering::Relaxed)
+    pub fn with_token(&self) -> u64 {
+        self.shared.with_token.load(Ordering::Relaxed)
     }
 }
 
@@ -164,7 +179,12 @@ async fn copy(
     mut left: usize,
     upwards: bool,
 ) -> std::io::Result<()> {
-    let mut held = shared.held.subscribe();
+    let gate = if upwards {
+        &shared.requests_held
+    } else {
+        &shared.answers_held
+    };
+    let mut held = gate.subscribe();
     let mut buffer = vec![0; 64 * 1024];
     while left > 0 {
         let rate = shared.rate.load(Ordering::Relaxed);
@@ -182,14 +202,20 @@ async fn copy(
             return Ok(());
         }
         to.write_all(&buffer[..count]).await?;
-        if upwards {
-            shared.forwarded.fetch_add(count as u64, Ordering::Relaxed);
+        if upwards && holds(&buffer[..count], TOKEN_HEADER) {
+            shared.with_token.fetch_add(1, Ordering::Relaxed);
         }
         if rate != 0 {
             tokio::time::sleep(Duration::from_secs_f64(count as f64 / rate as f64)).await;
         }
     }
     Ok(())
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes
+        .windows(part.len())
+        .any(|window| window.eq_ignore_ascii_case(part))
 }
 
 /// Answers once the head is there, then reads on: a close over unread bytes would reset the answer away.

@@ -38,7 +38,6 @@ impl Restic {
     }
 
     /// Standard output of a command that must succeed.
-    #[must_use]
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -132,6 +132,16 @@ impl SeaweedFs {
         name
     }
 
+    /// Removes a bucket with all that is in it, past S3.
+    pub fn remove_bucket(&self, name: &str) {
+        let path = format!("/buckets/{name}?recursive=true");
+        let removed = http::request("DELETE", self.filer_port, &path);
+        assert!(
+            removed.as_ref().is_some_and(|(status, _)| *status < 300),
+            "bucket {name}: {removed:?}"
+        );
+    }
+
     /// Keys below `prefix` (a folder of a bucket, without slash at the end) and their sizes, read from behind S3.
     #[must_use]
     pub fn objects(&self, bucket: &str, prefix: &str) -> Vec<(String, u64)> {
@@ -191,6 +201,8 @@ fn arguments(folder: &Path, port: u16, filer_port: u16) -> Vec<String> {
         "-s3".into(),
         format!("-s3.port={port}"),
         format!("-s3.port.grpc={}", free()),
+        // A missing bucket is to be an error, as it is elsewhere.
+        "-s3.autoCreateBucket=false".into(),
         "-s3.port.iceberg=0".into(),
         "-s3.port.lance=0".into(),
         format!("-s3.config={}", at("s3.json")),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{Backend, ObjectInfo, Page, StorageError};
 use crate::id::Id;
@@ -60,7 +61,22 @@ impl Retrying {
         }
     }
 
+    /// One operation on the store is one span of the trace, however many attempts it takes.
     async fn run<T, F, Fut>(
+        &self,
+        operation: &'static str,
+        name: &str,
+        attempt: F,
+    ) -> Result<T, StorageError>
+    where
+        F: Fn(u32) -> Fut,
+        Fut: Future<Output = Result<T, StorageError>>,
+    {
+        let span = tracing::debug_span!("storage", operation, object = name);
+        self.tries(operation, name, attempt).instrument(span).await
+    }
+
+    async fn tries<T, F, Fut>(
         &self,
         operation: &'static str,
         name: &str,

@@ -14,6 +14,7 @@ use bytes::Buf;
 use futures::FutureExt;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::super::Inner;
 use super::super::blob::BlobKind;
@@ -96,7 +97,8 @@ impl FileReader {
         {
             self.ahead += segment.plaintext_len;
             let repository = Arc::clone(&self.repository);
-            let task = tokio::spawn(async move { blobs::load_segment(&repository, segment).await });
+            let load = async move { blobs::load_segment(&repository, segment).await };
+            let task = tokio::spawn(load.in_current_span());
             self.under_way.push_back(UnderWay {
                 task: AbortOnDropHandle::new(task),
             });

@@ -94,6 +94,8 @@ pub(crate) struct Run {
     pub(super) data: Packer,
     pub(super) trees: Packer,
     pub(super) indexer: Indexer,
+    /// What the backup is traced under; its uploads are part of it.
+    pub(super) span: tracing::Span,
     pub(super) uploads: TaskTracker,
     pub(super) upload_slots: Semaphore,
     /// Blobs that this backup stores and no index in memory names yet.
@@ -140,6 +142,7 @@ impl Run {
             data: Packer::new(BlobKind::Data),
             trees: Packer::new(BlobKind::Tree),
             indexer: Indexer::new(options.index_interval),
+            span: tracing::Span::current(),
             uploads: TaskTracker::new(),
             upload_slots: Semaphore::new(sizes.uploads),
             sizes,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tracing::Instrument;
 
 use super::super::blob::PackedBlob;
 use super::super::index::{IndexFile, MOST_BLOBS};
@@ -87,6 +88,7 @@ pub(super) fn begin(run: &Arc<Run>, pack: ClosedPack) {
             }
         }
     };
+    let task = task.instrument(run.span.clone());
     run.uploads.spawn_on(task, &run.runtime);
 }
 

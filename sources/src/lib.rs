@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod kind;
 pub mod postgres;
+mod process;
 mod run;
 
 use async_trait::async_trait;

@@ -1,10 +1,32 @@
-//! PostgreSQL, 14 to 18.
+//! PostgreSQL, 14 to 18, method `dump`: `pg_dump` of every database into one snapshot, and back beside the live databases.
+//!
+//! - [`config`](PostgresConfig): the keys in the agent's configuration.
+//! - `connect`, `tls`, `programs`, `catalog`: reaching a server and knowing it.
+//! - `backup`, `dump_stream`, `archive`, `globals`, [`manifest`]: out of the server.
+//! - `restore`, `checks`, `create`, `load`, `compare`, `swap`, `tables`: back into it.
+
+mod archive;
+mod backup;
+mod catalog;
+mod config;
+mod connect;
+mod describe;
+mod dump_facts;
+mod dump_stream;
+mod glob;
+mod globals;
+pub mod manifest;
+mod names;
+mod programs;
+mod selection;
+mod sql;
+mod tls;
 
 use std::path::Path;
 
 use async_trait::async_trait;
 use holdfast_vault::{BackupWriter, SnapshotReader};
-use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::Source;
 use crate::error::SourceError;
@@ -13,69 +35,87 @@ use crate::run::{
     BackupOutcome, BackupRequest, Description, RestoreOutcome, RestoreRequest, RunContext,
 };
 
-/// A PostgreSQL server in the agent's configuration.
-#[derive(Debug, Clone, Deserialize)]
-pub struct PostgresConfig {
-    /// The source's name.
-    pub name: String,
-}
-
-impl PostgresConfig {
-    pub(crate) fn problems(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-}
+pub use config::{PostgresConfig, TlsMode};
 
 /// One PostgreSQL server.
 #[derive(Debug)]
 pub struct Postgres {
     name: String,
+    config: PostgresConfig,
+    server: connect::Server,
 }
 
 impl Postgres {
-    /// A server as configured.
-    pub fn new(config: &PostgresConfig, _folder: &Path) -> Result<Self, SourceError> {
+    /// A server as configured. Reads the password; connects to nobody.
+    pub fn new(config: &PostgresConfig, folder: &Path) -> Result<Self, SourceError> {
         Ok(Self {
             name: config.name.clone(),
+            server: connect::Server::new(config, folder)?,
+            config: config.clone(),
         })
+    }
+
+    /// The client programs on this machine. Looked for anew each time: an upgrade needs no restart.
+    pub(crate) async fn installed(&self, cancel: &CancellationToken) -> programs::Installed {
+        programs::Installed::find(&self.config.programs, cancel).await
     }
 }
 
-#[allow(clippy::todo)]
 #[async_trait]
 impl Source for Postgres {
     fn name(&self) -> &str {
         &self.name
     }
+
     fn kind(&self) -> SourceKind {
         SourceKind::Postgres
     }
+
     fn methods(&self) -> &'static [Method] {
         &[Method::Dump]
     }
+
     async fn describe(&self) -> Description {
-        todo!()
+        describe::describe(self).await
     }
+
     async fn backup(
         &self,
-        _request: &BackupRequest,
-        _writer: &BackupWriter,
-        _context: &RunContext,
+        request: &BackupRequest,
+        writer: &BackupWriter,
+        context: &RunContext,
     ) -> Result<BackupOutcome, SourceError> {
-        todo!()
+        match request.method {
+            Method::Dump => until_cancelled(context, backup::backup(self, writer, context)).await,
+        }
     }
+
     async fn restore(
         &self,
         _request: &RestoreRequest,
         _reader: &SnapshotReader,
         _context: &RunContext,
     ) -> Result<RestoreOutcome, SourceError> {
-        todo!()
+        Err(SourceError::permanent("not there yet", ""))
     }
+
     async fn drop_copy(&self, _database: &str, _context: &RunContext) -> Result<(), SourceError> {
-        todo!()
+        Err(SourceError::permanent("not there yet", ""))
     }
+
     async fn sweep(&self, _alive: &[String]) -> Result<Vec<String>, SourceError> {
-        todo!()
+        Err(SourceError::permanent("not there yet", ""))
     }
+}
+
+/// Runs `work` until the run is cancelled. What a dropped future held (sessions, programs) ends with it.
+async fn until_cancelled<T>(
+    context: &RunContext,
+    work: impl Future<Output = Result<T, SourceError>>,
+) -> Result<T, SourceError> {
+    context
+        .cancel
+        .run_until_cancelled(work)
+        .await
+        .unwrap_or(Err(SourceError::Cancelled))
 }

@@ -8,19 +8,31 @@
 mod archive;
 mod backup;
 mod catalog;
+mod checks;
+mod compare;
 mod config;
 mod connect;
+mod create;
 mod describe;
+mod drop;
 mod dump_facts;
 mod dump_stream;
 mod glob;
 mod globals;
+mod globals_apply;
+mod load;
 pub mod manifest;
 mod names;
 mod programs;
+mod restore;
 mod selection;
 mod sql;
+mod statements;
+mod subscriptions;
+mod swap;
+mod tables;
 mod tls;
+mod toc_selection;
 
 use std::path::Path;
 
@@ -92,19 +104,19 @@ impl Source for Postgres {
 
     async fn restore(
         &self,
-        _request: &RestoreRequest,
-        _reader: &SnapshotReader,
-        _context: &RunContext,
+        request: &RestoreRequest,
+        reader: &SnapshotReader,
+        context: &RunContext,
     ) -> Result<RestoreOutcome, SourceError> {
-        Err(SourceError::permanent("not there yet", ""))
+        restore::restore(self, request, reader, context).await
     }
 
-    async fn drop_copy(&self, _database: &str, _context: &RunContext) -> Result<(), SourceError> {
-        Err(SourceError::permanent("not there yet", ""))
+    async fn drop_copy(&self, database: &str, context: &RunContext) -> Result<(), SourceError> {
+        drop::drop_copy(self, database, context).await
     }
 
-    async fn sweep(&self, _alive: &[String]) -> Result<Vec<String>, SourceError> {
-        Err(SourceError::permanent("not there yet", ""))
+    async fn sweep(&self, alive: &[String]) -> Result<Vec<String>, SourceError> {
+        drop::sweep(self, alive).await
     }
 }
 

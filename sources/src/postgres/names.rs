@@ -6,7 +6,7 @@
 //! place of what is cut; the same database and run always give the same name.
 
 /// NAMEDATALEN - 1 of PostgreSQL, in bytes.
-const MAX_NAME_BYTES: usize = 63;
+pub(crate) const MAX_NAME_BYTES: usize = 63;
 const TAG_DIGITS: usize = 12;
 const RESTORING: &str = "_restoring_";
 const BEFORE: &str = "_before_";

@@ -160,9 +160,10 @@ async fn database_acl(session: &Session, oid: u32) -> Result<Vec<AclItem>, Sourc
 pub(crate) const RESTORED_BY: &str = "holdfast.restored_by";
 
 async fn database_settings(session: &Session, oid: u32) -> Result<Vec<Setting>, SourceError> {
-    let sql = "SELECT r.rolname, s.setting FROM (SELECT setrole, unnest(setconfig) AS setting FROM pg_db_role_setting \
-         WHERE setdatabase = $1) s LEFT JOIN pg_roles r ON r.oid = s.setrole WHERE s.setrole = 0 OR r.oid IS NOT NULL \
-         ORDER BY r.rolname NULLS FIRST, s.setting";
+    // In the order in which they are stored: a list that comes back the same compares equal.
+    let sql = "SELECT r.rolname, c.setting FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) WITH ORDINALITY AS c(setting, position) \
+         LEFT JOIN pg_roles r ON r.oid = s.setrole WHERE s.setdatabase = $1 AND (s.setrole = 0 OR r.oid IS NOT NULL) \
+         ORDER BY r.rolname NULLS FIRST, c.position";
     let rows = query(session, sql, &[&oid], "reading the database's settings").await?;
     Ok(rows
         .iter()

@@ -323,8 +323,7 @@ fn check_space(
     let most: u64 = here.iter().map(|target| target.manifest.size_bytes).sum();
     match nix::sys::statvfs::statvfs(folder) {
         Ok(stat) => {
-            let free =
-                u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size()));
+            let free = stat.blocks_available().saturating_mul(stat.fragment_size());
             judge_space(free, least, most, folder, found);
         }
         Err(error) => restore.context.reporter.log(

@@ -1,10 +1,10 @@
 //! The empty copy, and what stands about a database outside of it.
 
+use super::catalog;
 use super::connect::Session;
 use super::manifest::{AclItem, DatabaseProperties, Setting};
 use super::restore::{Restore, Target};
 use super::sql::{ident, literal, set_clause};
-use super::{catalog, names};
 use crate::error::SourceError;
 
 /// How the comment of every half-made copy begins.
@@ -202,6 +202,22 @@ pub(crate) fn final_statements(target: &Target<'_>) -> Vec<String> {
     statements
 }
 
+/// Takes the run's mark away: it is part of no database that was backed up.
+pub(crate) async fn unmark(restore: &Restore<'_>, target: &Target<'_>) -> Result<(), SourceError> {
+    if !is_marked(&restore.control, &target.name, &restore.context.run_id).await? {
+        return Ok(());
+    }
+    let sql = format!(
+        "ALTER DATABASE {} RESET {}",
+        ident(&target.name),
+        ident(catalog::RESTORED_BY)
+    );
+    restore
+        .control
+        .run(&sql, "taking the run's mark away")
+        .await
+}
+
 /// Whether `database` carries the mark of this run.
 pub(crate) async fn is_marked(
     control: &Session,
@@ -209,7 +225,7 @@ pub(crate) async fn is_marked(
     run_id: &str,
 ) -> Result<bool, SourceError> {
     let mark = catalog::database_setting(control, database, catalog::RESTORED_BY).await?;
-    Ok(mark.is_some_and(|mark| names::run_tag(&mark) == names::run_tag(run_id) && mark == run_id))
+    Ok(mark.as_deref() == Some(run_id))
 }
 
 #[cfg(test)]

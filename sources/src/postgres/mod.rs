@@ -33,6 +33,7 @@ mod swap;
 mod tables;
 mod tls;
 mod toc_selection;
+mod wanted_table;
 
 use std::path::Path;
 

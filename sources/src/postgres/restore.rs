@@ -288,20 +288,31 @@ impl Restore<'_> {
         }
     }
 
+    /// What comes last; sentences about what did not succeed. The mark goes at the very end: until then another attempt
+    /// of this run finds by it that the swap has happened.
     async fn finish(&self, target: &Target<'_>) -> Vec<String> {
-        if !(self.request.drop_old && target.replaces) {
-            return Vec::new();
+        let mut told = Vec::new();
+        if self.request.drop_old && target.replaces {
+            self.context
+                .reporter
+                .phase(&format!("dropping {}", target.before));
+            if let Err(error) =
+                drop::drop_database(self.server, &self.control, &target.before).await
+            {
+                told.push(format!(
+                    "{} could not be dropped and is still there: {error}",
+                    target.before
+                ));
+            }
         }
-        self.context
-            .reporter
-            .phase(&format!("dropping {}", target.before));
-        match drop::drop_database(self.server, &self.control, &target.before).await {
-            Ok(()) => Vec::new(),
-            Err(error) => vec![format!(
-                "{} could not be dropped and is still there: {error}",
-                target.before
-            )],
+        if let Err(error) = create::unmark(self, target).await {
+            told.push(format!(
+                "{} keeps the setting {}: {error}",
+                target.name,
+                catalog::RESTORED_BY
+            ));
         }
+        told
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::archive::{Toc, TocEntry};
+use super::wanted_table::WantedTable;
 
 /// Kinds of entries that belong to the one table they depend on.
 const PARTS: [&str; 18] = [
@@ -31,13 +32,6 @@ const PARTS: [&str; 18] = [
 ];
 const FOREIGN_KEY: &str = "FK CONSTRAINT";
 const TABLE: &str = "TABLE";
-
-/// A table as asked for: `table`, or `schema.table`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WantedTable {
-    pub schema: Option<String>,
-    pub name: String,
-}
 
 /// What was asked for cannot be selected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -268,41 +262,6 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-impl WantedTable {
-    /// Reads `table`, `schema.table`, and either with parts in double quotes (in which a dot is a character).
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut parts = vec![String::new()];
-        let mut quoted = false;
-        let mut rest = text.chars().peekable();
-        while let Some(c) = rest.next() {
-            match c {
-                '"' if quoted && rest.peek() == Some(&'"') => {
-                    rest.next();
-                    parts.last_mut()?.push('"');
-                }
-                '"' => quoted = !quoted,
-                '.' if !quoted => parts.push(String::new()),
-                c => parts.last_mut()?.push(c),
-            }
-        }
-        if quoted || parts.iter().any(String::is_empty) {
-            return None;
-        }
-        let name = parts.pop()?;
-        let schema = parts.pop();
-        parts.is_empty().then_some(Self { schema, name })
-    }
-}
-
-impl std::fmt::Display for WantedTable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(schema) = &self.schema {
-            write!(f, "{schema}.")?;
-        }
-        f.write_str(&self.name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,15 +347,5 @@ mod tests {
             select(&toc, &[wanted("a")]),
             Err(SelectError::Ambiguous { .. })
         ));
-        assert_eq!(
-            WantedTable::parse("\"a.b\".\"c\"\"d\"").unwrap(),
-            WantedTable {
-                schema: Some("a.b".to_owned()),
-                name: "c\"d".to_owned()
-            }
-        );
-        for bad in ["", ".a", "a.", "a.b.c", "\"a"] {
-            assert_eq!(WantedTable::parse(bad), None, "{bad}");
-        }
     }
 }

@@ -9,7 +9,8 @@
 //! cancel its query on the server; SIGKILL after [`GRACE`]), then reaps, then reads what is left of stderr, and only then
 //! publishes the [`Exit`]: whoever has seen it knows that the child is gone and that no line follows.
 
-use std::collections::VecDeque;
+mod ears;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -19,22 +20,17 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::ears::Ears;
 use crate::error::SourceError;
 use crate::run::Reporter;
 
 /// How long a child may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
-/// Longest line of stderr kept, in bytes.
-const MAX_LINE_BYTES: usize = 2048;
-/// Lines of stderr handed to the reporter; later ones are only counted and kept as last words.
-const MAX_REPORTED_LINES: u64 = 500;
-/// Lines kept for the error.
-const LAST_WORDS: usize = 12;
 /// Variables a child inherits.
 const INHERITED: [&str; 4] = ["PATH", "TZ", "LD_LIBRARY_PATH", "TMPDIR"];
 
@@ -67,11 +63,6 @@ impl Program {
             environment: Vec::new(),
             secrets: Vec::new(),
         }
-    }
-
-    /// The program's file name, as it stands in logs and errors.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
     }
 
     pub(crate) fn arg(mut self, argument: impl Into<OsString>) -> Self {
@@ -342,96 +333,6 @@ fn signal(group: Option<Pid>, signal: Signal) {
     }
 }
 
-/// Reads a child's stderr.
-struct Ears {
-    name: String,
-    reporter: Option<Arc<dyn Reporter>>,
-    heard: u64,
-    last: VecDeque<String>,
-}
-
-impl Ears {
-    fn new(name: String, reporter: Option<Arc<dyn Reporter>>) -> Self {
-        Self {
-            name,
-            reporter,
-            heard: 0,
-            last: VecDeque::with_capacity(LAST_WORDS),
-        }
-    }
-
-    async fn listen(mut self, stderr: Option<ChildStderr>) -> Vec<String> {
-        if let Some(stderr) = stderr {
-            let mut reader = BufReader::new(stderr);
-            while let Some(line) = bounded_line(&mut reader).await {
-                self.hear(line);
-            }
-        }
-        self.last.into()
-    }
-
-    fn hear(&mut self, line: String) {
-        let line = without_passwords(line);
-        self.heard += 1;
-        if let Some(reporter) = &self.reporter {
-            if self.heard <= MAX_REPORTED_LINES {
-                reporter.log(&self.name, &line);
-            } else if self.heard == MAX_REPORTED_LINES + 1 {
-                reporter.log(&self.name, "further lines are left out");
-            }
-        }
-        if self.last.len() == LAST_WORDS {
-            self.last.pop_front();
-        }
-        self.last.push_back(line);
-    }
-}
-
-/// The next non-empty line, cut to [`MAX_LINE_BYTES`]; memory stays bounded whatever the child writes.
-async fn bounded_line<R: AsyncRead + Unpin>(reader: &mut BufReader<R>) -> Option<String> {
-    loop {
-        let mut line = Vec::new();
-        let (mut ended, mut any) = (false, false);
-        while !ended {
-            let available = reader.fill_buf().await.ok()?;
-            if available.is_empty() {
-                break;
-            }
-            any = true;
-            let end = available.iter().position(|byte| *byte == b'\n');
-            let taken = end.map_or(available.len(), |end| end + 1);
-            let room = MAX_LINE_BYTES.saturating_sub(line.len());
-            line.extend_from_slice(&available[..taken.min(room)]);
-            ended = end.is_some();
-            reader.consume(taken);
-        }
-        if !any {
-            return None;
-        }
-        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if !text.is_empty() {
-            return Some(text);
-        }
-    }
-}
-
-/// Cuts a line where a statement would spell a password (`password 'x'`, `password=x`): client programs repeat the
-/// statement that failed.
-fn without_passwords(line: String) -> String {
-    const WORD: &str = "password";
-    let lower = line.to_ascii_lowercase();
-    let mut from = 0;
-    while let Some(found) = lower[from..].find(WORD) {
-        let after = from + found + WORD.len();
-        let value = lower[after..].trim_start_matches(['"', ' ']);
-        if value.starts_with(['=', '\'']) {
-            return format!("{} <not shown>", &line[..after]);
-        }
-        from = after;
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -502,24 +403,5 @@ mod tests {
         assert!(!text.contains("CARGO"), "{text}");
         let error = shell("yes").output(1000, &token, None).await.unwrap_err();
         assert_eq!(error.to_string(), "sh wrote more than 1000 bytes");
-    }
-
-    #[test]
-    fn statements_lose_their_passwords() {
-        let cut = |line: &str| without_passwords(line.to_owned());
-        assert_eq!(
-            cut("ALTER ROLE a PASSWORD 'secret';"),
-            "ALTER ROLE a PASSWORD <not shown>"
-        );
-        assert_eq!(
-            cut("CONNECTION 'host=x password=secret'"),
-            "CONNECTION 'host=x password <not shown>"
-        );
-        assert_eq!(
-            cut("OPTIONS (\"password\" 'secret')"),
-            "OPTIONS (\"password <not shown>"
-        );
-        let kept = "FATAL: password authentication failed for user \"a\"";
-        assert_eq!(cut(kept), kept);
     }
 }

@@ -13,6 +13,7 @@ mod exit;
 mod export;
 mod follow;
 mod granted;
+mod interrupt;
 mod offline;
 mod output;
 

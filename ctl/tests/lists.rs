@@ -21,7 +21,7 @@ fn status_says_first_what_needs_attention() {
         "SOURCES",
         "AGENTS",
         "VAULTS",
-        "clock 3600 s behind",
+        "clock 1 h 0 min behind",
         "state in sqlite",
     ]);
     assert!(
@@ -270,4 +270,25 @@ fn a_reader_that_goes_away_is_no_panic() {
     command.env("HOLDFAST_CONFIG", coordinator.file("ctl.toml"));
     let said = run(command).expect_code(0);
     assert_eq!(said.err, "");
+}
+
+#[test]
+fn a_table_fits_the_terminal_and_is_cut_nowhere_else() {
+    let coordinator = Coordinator::start();
+    let said = coordinator
+        .on_a_terminal("", &["run", "list"])
+        .expect_code(0);
+    let widest = said
+        .out
+        .lines()
+        .map(|line| line.trim_end().chars().count())
+        .max();
+    assert!(widest.expect("lines") <= 80, "{}", said.out);
+    let piped = run(coordinator.ctl(&["run", "list"])).expect_code(0);
+    assert_eq!(
+        piped.out.lines().count(),
+        3,
+        "a line for each run: {}",
+        piped.out
+    );
 }

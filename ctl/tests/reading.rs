@@ -415,3 +415,37 @@ fn a_folder_of_another_host_is_not_taken_for_an_empty_vault() {
         .expect_code(4)
         .err_has(&["/srv/nowhere on its agent's host", "--kit FILE"]);
 }
+
+#[test]
+fn an_interrupted_export_leaves_nothing() {
+    let vault = Vault::new();
+    let program = assert_cmd::cargo::cargo_bin!("holdfastctl");
+    let child = Command::new(program)
+        .args(["snapshot", "export", "latest", "out", "--compress", "gzip"])
+        .args(["--kit", "kit.txt", "--source", "orders-db"])
+        .current_dir(vault.folder.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("started");
+    for _ in 0..2000 {
+        if vault
+            .names()
+            .iter()
+            .any(|name| name.starts_with(".holdfast-export-"))
+        {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let stopped = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
+    assert!(stopped.expect("kill").success());
+    let output = child.wait_with_output().expect("ended");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{err}");
+    assert!(err.contains("cancelled; nothing was written"), "{err}");
+    assert_eq!(vault.names(), ["kit.txt", "vault"]);
+    assert_eq!(vault.locks(), 0, "the lock is given back");
+}

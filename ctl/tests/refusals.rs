@@ -114,21 +114,6 @@ fn destruction_without_a_terminal_needs_yes() {
     );
 }
 
-/// On a terminal (which `script` of Debian's bsdutils gives) the name is asked for.
-fn on_a_terminal(coordinator: &Coordinator, typed: &str, arguments: &[&str]) -> fake::Said {
-    let program = assert_cmd::cargo::cargo_bin!("holdfastctl")
-        .display()
-        .to_string();
-    let line = format!("{program} {}", arguments.join(" "));
-    let mut command = assert_cmd::Command::new("script");
-    command
-        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-        .env("HOLDFAST_CONFIG", coordinator.file("ctl.toml"))
-        .timeout(Duration::from_secs(30))
-        .write_stdin(format!("{typed}\n"));
-    run(command)
-}
-
 #[test]
 fn on_a_terminal_the_name_must_be_typed() {
     let coordinator = Coordinator::start();
@@ -137,7 +122,8 @@ fn on_a_terminal_the_name_must_be_typed() {
             .events
             .insert(fake::RUN.into(), vec![fake::end(1, fake::restored())]);
     });
-    on_a_terminal(&coordinator, "orders", &["restore", "orders-db"])
+    coordinator
+        .on_a_terminal("orders", &["restore", "orders-db"])
         .expect_code(3)
         .out_has(&[
             "Type orders-db to go on",
@@ -149,14 +135,12 @@ fn on_a_terminal_the_name_must_be_typed() {
             .iter()
             .any(|call| call.starts_with("start_run"))
     );
-    on_a_terminal(
-        &coordinator,
-        "app",
-        &["restore", "orders-db", "--database", "app"],
-    )
-    .expect_code(0)
-    .out_has(&["Type app to go on", "restored orders-db"]);
-    on_a_terminal(&coordinator, "db1", &["agent", "revoke", "db1"])
+    coordinator
+        .on_a_terminal("app", &["restore", "orders-db", "--database", "app"])
+        .expect_code(0)
+        .out_has(&["Type app to go on", "restored orders-db"]);
+    coordinator
+        .on_a_terminal("db1", &["agent", "revoke", "db1"])
         .expect_code(0)
         .out_has(&["revoked db1"]);
 }

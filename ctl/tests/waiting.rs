@@ -28,6 +28,27 @@ fn a_backup_is_shown_while_it_runs_and_summed_up_at_its_end() {
 }
 
 #[test]
+fn on_a_terminal_a_bar_is_drawn_and_taken_away_again() {
+    let coordinator = Coordinator::start();
+    coordinator.with(|state| {
+        let mut events = fake::backup_events();
+        events.insert(4, fake::wait(600));
+        events.insert(5, fake::progress(600 << 20));
+        events.insert(6, fake::wait(600));
+        state.events.insert(RUN.into(), events);
+    });
+    let said = coordinator
+        .on_a_terminal("", &["backup", "orders-db"])
+        .expect_code(0);
+    said.out_has(&[
+        "50 %",
+        "stored 150 MiB",
+        "odd \\u{1b}[2J thing",
+        "backed up orders-db",
+    ]);
+}
+
+#[test]
 fn a_backup_for_scripts_is_one_json_line_an_event_and_the_run_last() {
     let coordinator = Coordinator::start();
     let said = run(coordinator.ctl(&["backup", "orders-db", "--json"])).expect_code(0);

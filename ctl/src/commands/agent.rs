@@ -11,7 +11,7 @@ use crate::commands::Context;
 use crate::confirm::confirm;
 use crate::exit::CommandError;
 use crate::output::catalog::{AgentView, agent_state};
-use crate::output::human::{age, clean, moment, time};
+use crate::output::human::{age, clean, duration, moment, time};
 use crate::output::{Output, note};
 
 /// From here on a clock's error is shown, in milliseconds.
@@ -92,10 +92,8 @@ fn row(agent: &v1::Agent, now: Timestamp) -> Vec<String> {
         } else {
             "behind"
         };
-        state.push_str(&format!(
-            ", clock {} s {side}",
-            agent.clock_skew_millis.unsigned_abs() / 1000
-        ));
+        let skew = duration(agent.clock_skew_millis.unsigned_abs() / 1000);
+        state.push_str(&format!(", clock {skew} {side}"));
     }
     vec![
         agent.name.clone(),

@@ -11,7 +11,7 @@ use crate::confirm::confirm;
 use crate::exit::CommandError;
 use crate::follow::{self, WaitArgs};
 use crate::output::human::{age, clean, moment, short, size};
-use crate::output::manifest;
+use crate::output::{manifest, note};
 
 /// Arguments of `restore`.
 #[derive(clap::Args)]
@@ -99,6 +99,8 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Result<(), CommandErro
     let plan = args.plan(&snapshot, Timestamp::now());
     if args.is_in_place() {
         confirm(args.yes, args.name_to_type(), &plan)?;
+    } else if !context.output.is_json() {
+        note(&args.aside(&snapshot, Timestamp::now()));
     }
     // 4. The run, in the snapshot's own vault.
     let mut spec = v1::RunSpec::from(order);
@@ -187,6 +189,21 @@ impl RestoreArgs {
             lines.push("  Connected clients are disconnected at the exchange.".into());
         }
         lines
+    }
+
+    /// What happens when nothing live is exchanged.
+    fn aside(&self, snapshot: &v1::Snapshot, now: Timestamp) -> String {
+        let what = self.databases(snapshot);
+        let place = match (&self.into, &self.into_schema) {
+            (Some(name), _) => format!("as the new database {name}"),
+            (None, Some(schema)) => format!("{} into its schema {schema}", self.table.join(", ")),
+            (None, None) => String::new(),
+        };
+        let age = age(snapshot.time_micros, now);
+        format!(
+            "Restore {what} {place}, from snapshot {} ({age})",
+            short(&snapshot.id)
+        )
     }
 
     fn databases(&self, snapshot: &v1::Snapshot) -> String {

@@ -210,6 +210,7 @@ fn ending(run: &v1::Run) -> Vec<String> {
     }
     match result::conclude(run) {
         Ok(lines) => lines,
+        Err(error) if error.hint.is_empty() => vec![error.message],
         Err(error) => vec![error.message, format!("  hint: {}", error.hint)],
     }
 }

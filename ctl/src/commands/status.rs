@@ -9,7 +9,7 @@ use crate::commands::{Context, agent, run, source, vault};
 use crate::exit::CommandError;
 use crate::output::Output;
 use crate::output::catalog::{AgentView, SourceView, VaultView};
-use crate::output::human::{age, clean, time};
+use crate::output::human::{clean, duration, time};
 use crate::output::view::RunView;
 
 #[derive(Serialize)]
@@ -36,6 +36,12 @@ pub async fn run(context: &Context) -> Result<(), CommandError> {
     context
         .output
         .show(&view(&status), |output| text(output, &status))
+}
+
+fn up_for(started_at_micros: i64, now: Timestamp) -> String {
+    time(started_at_micros).map_or("-".into(), |started| {
+        duration(now.duration_since(started).as_secs().max(0).unsigned_abs())
+    })
 }
 
 fn software(status: &v1::StatusResponse) -> String {
@@ -77,9 +83,9 @@ fn text(output: Output, status: &v1::StatusResponse) -> Result<(), CommandError>
     output.line("\nVAULTS")?;
     vault::print(output, &status.vaults, now)?;
     output.line(&format!(
-        "\ncoordinator {}, state in {}, up since {}",
+        "\ncoordinator {}, state in {}, up for {}",
         clean(&software(status)),
         clean(&status.database),
-        age(status.started_at_micros, now).trim_end_matches(" ago"),
+        up_for(status.started_at_micros, now),
     ))
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::commands::Context;
 use crate::exit::{Class, CommandError};
 use crate::granted::{self, Opened};
+use crate::interrupt::interrupted;
 use crate::offline::{KitArgs, Offline};
 use crate::output::human::{count, short, size};
 use crate::output::note;
@@ -65,7 +66,7 @@ pub async fn run(context: &Context, args: ExportArgs) -> Result<(), CommandError
     };
     let exported = tokio::select! {
         exported = export(&opened, &args) => exported,
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupted() => {
             Err(CommandError::new(Class::Cancelled, "cancelled; nothing was written"))
         }
     };

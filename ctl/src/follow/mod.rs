@@ -17,6 +17,7 @@ use patience::Patience;
 
 use crate::client::{Client, Control, QUICK};
 use crate::exit::{Class, CommandError, is_worth_retrying};
+use crate::interrupt::interrupted;
 use crate::output::{Output, note, result};
 
 /// How long an unanswered start is asked for again.
@@ -101,7 +102,7 @@ pub async fn follow(
 ) -> Result<v1::Run, CommandError> {
     tokio::select! {
         ended = follow_through_losses(client, run, reconnect_for, display) => ended,
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupted() => {
             display.pause();
             Err(CommandError::new(
                 Class::Cancelled,

@@ -26,6 +26,24 @@ pub fn databases(manifest_json: &str) -> Vec<ManifestDatabase> {
     listed.into_iter().flatten().filter_map(database).collect()
 }
 
+/// What else a person wants to know at a glance: name and text.
+pub fn facts(manifest_json: &str) -> Vec<(&'static str, String)> {
+    let document: Value = serde_json::from_str(manifest_json).unwrap_or(Value::Null);
+    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
+    let mut facts = Vec::new();
+    if let Some(version) = text("/server/version") {
+        facts.push(("server", format!("PostgreSQL {version}")));
+    }
+    let skipped = document.get("skipped").and_then(Value::as_array);
+    for database in skipped.into_iter().flatten() {
+        let part = |name: &str| database.get(name).and_then(Value::as_str);
+        if let (Some(name), Some(reason)) = (part("name"), part("reason")) {
+            facts.push(("skipped", format!("{name}: {reason}")));
+        }
+    }
+    facts
+}
+
 fn database(value: &Value) -> Option<ManifestDatabase> {
     let owner = value.get("owner").and_then(Value::as_str);
     Some(ManifestDatabase {

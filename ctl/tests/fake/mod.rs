@@ -140,6 +140,21 @@ impl Coordinator {
         command
     }
 
+    /// holdfastctl on a terminal of 80 columns, where `typed` is entered. Both outputs come as one.
+    pub fn on_a_terminal(&self, typed: &str, arguments: &[&str]) -> Said {
+        let program = assert_cmd::cargo::cargo_bin!("holdfastctl").display();
+        let line = format!("stty cols 80; exec {program} {}", arguments.join(" "));
+        let mut command = Command::new("script");
+        command
+            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+            .env("HOLDFAST_CONFIG", self.file("ctl.toml"))
+            .env("SHELL", "/bin/sh")
+            .env("TERM", "xterm")
+            .timeout(Duration::from_secs(30))
+            .write_stdin(format!("{typed}\n"));
+        run(command)
+    }
+
     /// Changes what is answered.
     pub fn with(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().expect("lock"));
@@ -182,7 +197,13 @@ pub struct Said {
 
 /// Runs a command to its end.
 pub fn run(mut command: Command) -> Said {
-    let output = command.output().expect("ran");
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => panic!(
+            "{:?}: {error} (script is part of Debian's bsdutils)",
+            command.get_program()
+        ),
+    };
     Said {
         code: output.status.code().expect("an exit code, no signal"),
         out: String::from_utf8(output.stdout).expect("text"),

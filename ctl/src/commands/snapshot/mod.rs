@@ -138,42 +138,7 @@ async fn show(context: &Context, snapshot_id: String) -> Result<(), CommandError
     context
         .output
         .show(&SnapshotView::from(&snapshot), |output| {
-            let now = Timestamp::now();
-            let facts = [
-                ("snapshot", snapshot.id.clone()),
-                (
-                    "source",
-                    format!(
-                        "{} ({}, {})",
-                        snapshot.source, snapshot.kind, snapshot.method
-                    ),
-                ),
-                (
-                    "time",
-                    format!(
-                        "{} ({})",
-                        moment(snapshot.time_micros),
-                        age(snapshot.time_micros, now)
-                    ),
-                ),
-                ("vault", snapshot.vault.clone()),
-                (
-                    "standing",
-                    standing(snapshot.standing).unwrap_or("-").to_owned(),
-                ),
-                ("host", snapshot.host.clone()),
-                ("run", snapshot.run_id.clone()),
-                (
-                    "sizes",
-                    format!(
-                        "read {}, new {}, stored {}",
-                        size(snapshot.read_bytes),
-                        size(snapshot.new_bytes),
-                        size(snapshot.stored_bytes)
-                    ),
-                ),
-            ];
-            for (name, value) in facts {
+            for (name, value) in facts(&snapshot, Timestamp::now()) {
                 output.line(&format!("{name:<10} {}", clean(&value)))?;
             }
             let databases = manifest::databases(&snapshot.manifest_json);
@@ -181,12 +146,38 @@ async fn show(context: &Context, snapshot_id: String) -> Result<(), CommandError
                 return Ok(());
             }
             output.line("")?;
-            output.table(
-                &["DATABASE", "OWNER", "SIZE", "TABLES"],
-                manifest::rows(&databases),
-                "",
-            )
+            let header = ["DATABASE", "OWNER", "SIZE", "TABLES"];
+            output.table(&header, manifest::rows(&databases), "")
         })
+}
+
+fn facts(snapshot: &v1::Snapshot, now: Timestamp) -> Vec<(&'static str, String)> {
+    let how = format!(
+        "{} ({}, {})",
+        snapshot.source, snapshot.kind, snapshot.method
+    );
+    let time = snapshot.time_micros;
+    let sizes = format!(
+        "read {}, new {}, stored {}",
+        size(snapshot.read_bytes),
+        size(snapshot.new_bytes),
+        size(snapshot.stored_bytes)
+    );
+    let mut facts = vec![
+        ("snapshot", snapshot.id.clone()),
+        ("source", how),
+        ("time", format!("{} ({})", moment(time), age(time, now))),
+        ("vault", snapshot.vault.clone()),
+        (
+            "standing",
+            standing(snapshot.standing).unwrap_or("-").to_owned(),
+        ),
+        ("host", snapshot.host.clone()),
+        ("run", snapshot.run_id.clone()),
+        ("sizes", sizes),
+    ];
+    facts.extend(manifest::facts(&snapshot.manifest_json));
+    facts
 }
 
 async fn files(

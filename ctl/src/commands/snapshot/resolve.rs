@@ -83,13 +83,15 @@ async fn at_or_before(
         .into_iter()
         .filter(fits)
         .max_by_key(|snapshot| snapshot.time_micros);
-    newest.ok_or_else(|| {
-        CommandError::not_found(format!(
+    match newest {
+        // A list may leave the manifests out.
+        Some(newest) => by_id(client, &newest.id).await,
+        None => Err(CommandError::not_found(format!(
             "{source} has no snapshot at or before {}",
             moment(limit)
         ))
-        .hint(format!("holdfastctl snapshot list --source {source}"))
-    })
+        .hint(format!("holdfastctl snapshot list --source {source}"))),
+    }
 }
 
 /// RFC 3339, or a date with or without a time in this host's time zone.

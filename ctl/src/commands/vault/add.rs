@@ -15,9 +15,9 @@ use crate::commands::vault::kit_file::{KitFile, hand_over};
 use crate::credentials;
 use crate::exit::{Class, CommandError};
 use crate::offline::load_kit;
+use crate::output::Output;
 use crate::output::catalog::VaultView;
 use crate::output::human::clean;
-use crate::output::{Output, note};
 
 /// Arguments of `vault add`.
 #[derive(clap::Args)]
@@ -185,6 +185,5 @@ fn print_findings(output: Output, answer: &v1::AddVaultResponse) -> Result<(), C
             clean(&vault.address)
         ))?;
     }
-    note("");
-    Ok(())
+    output.line("")
 }

@@ -182,7 +182,9 @@ async fn run_server(
 ) -> Result<(), String> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<AgentServiceServer<Agents>>().await;
-    reporter.set_serving::<ControlServiceServer<Control>>().await;
+    reporter
+        .set_serving::<ControlServiceServer<Control>>()
+        .await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -211,7 +213,9 @@ async fn run_server(
 async fn run_health(coordinator: Arc<Coordinator>, listener: TcpListener) -> Result<(), String> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<AgentServiceServer<Agents>>().await;
-    reporter.set_serving::<ControlServiceServer<Control>>().await;
+    reporter
+        .set_serving::<ControlServiceServer<Control>>()
+        .await;
     let connections = tokio_stream::wrappers::TcpListenerStream::new(listener);
     Server::builder()
         .add_service(health)

@@ -49,9 +49,25 @@ enum LogFormatWord {
 
 #[derive(Debug, Clone, Deserialize)]
 struct DatabaseConfig {
-    url: url::Url,
+    url: DatabaseUrl,
     #[serde(default)]
     password: Option<SecretSource>,
+}
+
+#[derive(Debug, Clone)]
+struct DatabaseUrl(url::Url);
+
+impl<'de> Deserialize<'de> for DatabaseUrl {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // What was written is not repeated: it may hold a password.
+        let url = text.parse().map_err(|error| {
+            serde::de::Error::custom(format!(
+                "not a URL such as postgres://user@host/database ({error})"
+            ))
+        })?;
+        Ok(Self(url))
+    }
 }
 
 /// `[runs]`
@@ -167,7 +183,7 @@ impl Config {
             .map(|password| password.resolve_in(folder))
             .transpose()?;
         Ok(Place::Postgres {
-            url: database.url.clone(),
+            url: database.url.0.clone(),
             password,
         })
     }
@@ -189,7 +205,10 @@ fn check(config: &Config, problems: &mut Problems<'_>) {
     if let Err(error) = parse_address(&config.address) {
         problems.at("address", error);
     }
-    if config.health_listen.is_some_and(|at| !at.ip().is_loopback()) {
+    if config
+        .health_listen
+        .is_some_and(|at| !at.ip().is_loopback())
+    {
         problems.at(
             "health_listen",
             "it answers without a certificate, so it must be a loopback address such as 127.0.0.1:7601",
@@ -212,13 +231,13 @@ fn check(config: &Config, problems: &mut Problems<'_>) {
 }
 
 fn check_database(database: &DatabaseConfig, problems: &mut Problems<'_>) {
-    if !matches!(database.url.scheme(), "postgres" | "postgresql") {
+    if !matches!(database.url.0.scheme(), "postgres" | "postgresql") {
         problems.at(
             "database.url",
             "only postgres:// is understood; leave [database] out for SQLite in the state folder",
         );
     }
-    if database.url.password().is_some() {
+    if database.url.0.password().is_some() {
         problems.at(
             "database.url",
             "a password does not stand here; write password = { file = \"...\" } or { env = \"...\" }",

@@ -67,6 +67,8 @@ impl Coordinator {
 
     /// Runs that are being handed out right now.
     pub fn handing_out(&self) -> MutexGuard<'_, HashSet<RunId>> {
-        self.handing_out.lock().unwrap_or_else(PoisonError::into_inner)
+        self.handing_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,15 +13,15 @@
 pub mod api;
 pub mod app;
 mod clock;
+pub mod config;
 mod coordinator;
 mod fault;
+pub mod init;
 mod leases;
 mod members;
-mod pulses;
-pub mod config;
-pub mod init;
 pub mod model;
 pub mod pki;
+mod pulses;
 mod runs;
 mod sessions;
 pub mod store;

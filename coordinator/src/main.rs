@@ -74,7 +74,10 @@ fn main() -> ExitCode {
 
 /// A loopback address is meant for this machine alone; any other name for everybody.
 fn default_listen(address: &str) -> String {
-    if address.parse::<std::net::SocketAddr>().is_ok_and(|at| at.ip().is_loopback()) {
+    if address
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|at| at.ip().is_loopback())
+    {
         return address.to_owned();
     }
     let port = address.rsplit_once(':').map_or("7600", |(_, port)| port);
@@ -123,14 +126,13 @@ fn serve(path: &std::path::Path) -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let telemetry =
-            match Telemetry::init("holdfast-coordinator", config.log_format(), "info") {
-                Ok(telemetry) => telemetry,
-                Err(error) => {
-                    eprintln!("error: {error}");
-                    return ExitCode::from(app::EXIT_USAGE);
-                }
-            };
+        let telemetry = match Telemetry::init("holdfast-coordinator", config.log_format(), "info") {
+            Ok(telemetry) => telemetry,
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::from(app::EXIT_USAGE);
+            }
+        };
         let outcome = app::serve(config, &folder, app::shutdown_signal()).await;
         let code = match outcome {
             Ok(()) => ExitCode::SUCCESS,

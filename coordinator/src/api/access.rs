@@ -143,7 +143,12 @@ where
             Ok(()) => Box::pin(self.inner.call(request)),
             Err(status) => {
                 let name = peer.as_ref().map_or("nobody", |peer| peer.name());
-                tracing::warn!(path, peer = name, reason = status.message(), "refused a call");
+                tracing::warn!(
+                    path,
+                    peer = name,
+                    reason = status.message(),
+                    "refused a call"
+                );
                 Box::pin(async move { Ok(status.into_http()) })
             }
         }

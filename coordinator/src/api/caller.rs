@@ -29,7 +29,10 @@ pub fn agent_id(peer: &PeerIdentity) -> Result<AgentId, Status> {
 /// The other end's address.
 pub fn remote<T>(request: &Request<T>) -> SocketAddr {
     let info = request.extensions().get::<ConnectInfo>();
-    info.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |info| info.remote_addr)
+    info.map_or_else(
+        || SocketAddr::from(([0, 0, 0, 0], 0)),
+        |info| info.remote_addr,
+    )
 }
 
 /// The call's own trace.

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::clock::{micros, now_micros};
 use crate::coordinator::Coordinator;
 use crate::fault::{Fault, Result};
-use crate::store::invites::{self, Invite};
 use crate::store::audit;
+use crate::store::invites::{self, Invite};
 
 /// How long a token holds where the operator says nothing.
 const DEFAULT_EXPIRY: Duration = Duration::from_secs(3600);
@@ -35,7 +35,8 @@ pub async fn invite(
         return Err(Fault::Invalid("an invitation holds 7 days at most".into()));
     }
     let id = TokenId::new();
-    let uuid = Uuid::parse_str(&id.to_string()).map_err(|error| Fault::Internal(error.to_string()))?;
+    let uuid =
+        Uuid::parse_str(&id.to_string()).map_err(|error| Fault::Internal(error.to_string()))?;
     let secret = JoinSecret::generate()?;
     let now = now_micros();
     let invite = Invite {
@@ -50,7 +51,15 @@ pub async fn invite(
     let mut tx = coordinator.store.begin().await?;
     invites::add(&mut tx, &invite).await?;
     let actor = format!("operator {operator}");
-    audit::add(&mut tx, now, &actor, "agent.invite", &agent_name, &id.to_string()).await?;
+    audit::add(
+        &mut tx,
+        now,
+        &actor,
+        "agent.invite",
+        &agent_name,
+        &id.to_string(),
+    )
+    .await?;
     tx.commit().await?;
 
     let address = coordinator.pki.address().clone();

@@ -35,11 +35,25 @@ pub async fn join(
         return Err(refused());
     }
     let former = certificates::revoke_all(&mut tx, &id.to_string(), now).await?;
-    let expires = record(&mut tx, &certificate, &format!("agent {}", invite.agent_name), now).await?;
+    let expires = record(
+        &mut tx,
+        &certificate,
+        &format!("agent {}", invite.agent_name),
+        now,
+    )
+    .await?;
     agents::join(&mut tx, id, &invite.agent_name, now, expires).await?;
     let actor = format!("agent {}", invite.agent_name);
     let detail = format!("from {remote}, invited by {}", invite.created_by);
-    audit::add(&mut tx, now, &actor, "agent.join", &invite.agent_name, &detail).await?;
+    audit::add(
+        &mut tx,
+        now,
+        &actor,
+        "agent.join",
+        &invite.agent_name,
+        &detail,
+    )
+    .await?;
     tx.commit().await?;
 
     coordinator.pki.revocations.refuse_serials(former);
@@ -76,8 +90,11 @@ async fn checked_invite(
         return Err(refused());
     }
     if invite.used_micros > 0 {
-        return Err(Fault::Forbidden("this join token was used already".into())
-            .hint("a token lets one agent in once; ask for a new one: holdfastctl agent invite NAME"));
+        return Err(
+            Fault::Forbidden("this join token was used already".into()).hint(
+                "a token lets one agent in once; ask for a new one: holdfastctl agent invite NAME",
+            ),
+        );
     }
     if invite.expires_micros <= now {
         return Err(Fault::Forbidden("this join token has expired".into())
@@ -92,7 +109,8 @@ fn refused() -> Fault {
 }
 
 fn subject(id: AgentId, name: &str) -> Result<Subject> {
-    let uuid = Uuid::parse_str(&id.to_string()).map_err(|error| Fault::Internal(error.to_string()))?;
+    let uuid =
+        Uuid::parse_str(&id.to_string()).map_err(|error| Fault::Internal(error.to_string()))?;
     Ok(Subject::new(Role::Agent, uuid, name)?)
 }
 

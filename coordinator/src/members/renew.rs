@@ -28,7 +28,15 @@ pub async fn renew(
     if let (Role::Agent, Ok(id)) = (peer.role(), peer.id().to_string().parse()) {
         agents::renewed(&mut tx, id, expires).await?;
     }
-    audit::add(&mut tx, now, &holder, "certificate.renew", peer.name(), peer.serial()).await?;
+    audit::add(
+        &mut tx,
+        now,
+        &holder,
+        "certificate.renew",
+        peer.name(),
+        peer.serial(),
+    )
+    .await?;
     tx.commit().await?;
     Ok(v1::RenewResponse {
         certificate_pem: certificate.to_pem(),

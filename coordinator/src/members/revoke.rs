@@ -30,11 +30,21 @@ pub async fn revoke(
         // Invited, but never came.
         if invites::withdraw(&mut tx, name).await? > 0 {
             let actor = format!("operator {operator}");
-            audit::add(&mut tx, now, &actor, "agent.revoke", name, "invitation withdrawn").await?;
+            audit::add(
+                &mut tx,
+                now,
+                &actor,
+                "agent.revoke",
+                name,
+                "invitation withdrawn",
+            )
+            .await?;
             tx.commit().await?;
             return Ok(v1::RevokeAgentResponse::default());
         }
-        return Err(Fault::NotFound(format!("no agent {name}")).hint("holdfastctl agent list shows them"));
+        return Err(
+            Fault::NotFound(format!("no agent {name}")).hint("holdfastctl agent list shows them")
+        );
     };
     invites::withdraw(&mut tx, name).await?;
     agents::revoke(&mut tx, agent.id, now).await?;
@@ -47,7 +57,10 @@ pub async fn revoke(
     tx.commit().await?;
 
     coordinator.pki.revocations.refuse_serials(serials);
-    coordinator.pki.revocations.refuse_holder(agent.id.to_string());
+    coordinator
+        .pki
+        .revocations
+        .refuse_holder(agent.id.to_string());
     if let Some(session) = coordinator.sessions.get(agent.id) {
         session.end(Some(Status::permission_denied("this agent was revoked")));
     }
@@ -89,7 +102,8 @@ async fn end_runs(
                 },
             ),
         };
-        let after = runs::advance(connection, &run, step, now, |run| run.result = Some(result)).await?;
+        let after =
+            runs::advance(connection, &run, step, now, |run| run.result = Some(result)).await?;
         ended.extend(after);
     }
     Ok(ended)

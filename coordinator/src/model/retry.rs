@@ -54,10 +54,7 @@ impl RetryTerms {
 
     fn pause_after(&self, attempt: u32, jitter: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(20);
-        let whole = self
-            .pause
-            .saturating_mul(1 << doublings)
-            .min(LONGEST_PAUSE);
+        let whole = self.pause.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
         whole / 2 + whole.mul_f64(jitter.clamp(0.0, 1.0) / 2.0)
     }
 }

@@ -96,7 +96,8 @@ impl MasterKey {
         let (nonce, body) = sealed
             .split_at_checked(NONCE_LEN)
             .ok_or(MasterKeyError::WrongKey)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| MasterKeyError::WrongKey)?;
+        let nonce =
+            Nonce::try_assume_unique_for_key(nonce).map_err(|_| MasterKeyError::WrongKey)?;
         let mut bytes = Zeroizing::new(body.to_vec());
         let plain = self
             .0
@@ -126,7 +127,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let key = key(folder.path());
         let (vault, other) = (VaultId::new(), VaultId::new());
-        let sealed = key.seal(vault, "secret", &"open sesame".into()).expect("sealed");
+        let sealed = key
+            .seal(vault, "secret", &"open sesame".into())
+            .expect("sealed");
         let opened = key.open(vault, "secret", &sealed).expect("opened");
         assert_eq!(opened.expose_secret(), "open sesame");
         assert!(key.open(other, "secret", &sealed).is_err());
@@ -135,16 +138,26 @@ mod tests {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
             assert!(key.open(vault, "secret", &changed).is_err(), "byte {at}");
-            assert!(key.open(vault, "secret", &sealed[..at]).is_err(), "cut at {at}");
+            assert!(
+                key.open(vault, "secret", &sealed[..at]).is_err(),
+                "cut at {at}"
+            );
         }
     }
 
     #[test]
     fn another_key_opens_nothing_and_says_what_to_do() {
-        let (one, two) = (tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b"));
+        let (one, two) = (
+            tempfile::tempdir().expect("a"),
+            tempfile::tempdir().expect("b"),
+        );
         let vault = VaultId::new();
-        let sealed = key(one.path()).seal(vault, "c", &"x".into()).expect("sealed");
-        let error = key(two.path()).open(vault, "c", &sealed).expect_err("refused");
+        let sealed = key(one.path())
+            .seal(vault, "c", &"x".into())
+            .expect("sealed");
+        let error = key(two.path())
+            .open(vault, "c", &sealed)
+            .expect_err("refused");
         assert!(error.to_string().contains("master.key"));
     }
 }

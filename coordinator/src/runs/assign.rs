@@ -20,8 +20,8 @@ use crate::coordinator::Coordinator;
 use crate::fault::{Fault, Result};
 use crate::model::retry::Ending;
 use crate::model::run::{Step, is_handed_out};
-use crate::store::runs::{self, RunRecord};
 use crate::store::grants;
+use crate::store::runs::{self, RunRecord};
 
 /// Runs that one agent works on at once.
 pub const RUNS_PER_AGENT: usize = 4;
@@ -101,7 +101,8 @@ pub async fn assign_queued(coordinator: &Arc<Coordinator>) -> Result<()> {
 
 /// A span of the run's own trace.
 fn span_of(run: &RunRecord) -> tracing::Span {
-    let span = tracing::info_span!("assign", run = %run.id, source = %run.source, agent = %run.agent);
+    let span =
+        tracing::info_span!("assign", run = %run.id, source = %run.source, agent = %run.agent);
     holdfast_telemetry::continue_trace(&span, &run.traceparent);
     span
 }
@@ -124,7 +125,10 @@ async fn first_has_succeeded(coordinator: &Coordinator, run: &RunRecord) -> Resu
         "see its log with `holdfastctl run logs`, or restore with --no-safety when the database is too damaged to dump",
     );
     let now = now_micros();
-    let failed = runs::advance(&mut tx, run, Step::Fail, now, |run| run.result = Some(result)).await?;
+    let failed = runs::advance(&mut tx, run, Step::Fail, now, |run| {
+        run.result = Some(result)
+    })
+    .await?;
     tx.commit().await?;
     if let Some(failed) = failed {
         announce(coordinator, &failed);
@@ -134,7 +138,8 @@ async fn first_has_succeeded(coordinator: &Coordinator, run: &RunRecord) -> Resu
 
 async fn hand_out(coordinator: &Coordinator, queued: &RunRecord) -> Result<()> {
     // 1. What the agent needs.
-    let grant = match tokio::time::timeout(GRANT_DEADLINE, grant::issue(coordinator, queued)).await {
+    let grant = match tokio::time::timeout(GRANT_DEADLINE, grant::issue(coordinator, queued)).await
+    {
         Ok(Ok(grant)) => grant,
         Ok(Err(fault)) => return refuse(coordinator, queued, &fault).await,
         Err(_) => {
@@ -194,7 +199,9 @@ fn assignment(
         epoch: run.epoch.0,
         spec: Some(run.spec.clone()),
         grant,
-        deadline_seconds: super::deadline::remaining(coordinator, run, now).as_secs().max(1),
+        deadline_seconds: super::deadline::remaining(coordinator, run, now)
+            .as_secs()
+            .max(1),
         traceparent: run.traceparent.clone(),
         permitted_snapshot_id: permitted.map(String::from).unwrap_or_default(),
     })
@@ -232,7 +239,15 @@ async fn refuse(coordinator: &Coordinator, queued: &RunRecord, fault: &Fault) ->
         (v1::FailureClass::Permanent, Ending::Final)
     };
     let now = now_micros();
-    let after = retry::unassigned(coordinator, &mut tx, &run, ending, failure(class, message, hint), now).await?;
+    let after = retry::unassigned(
+        coordinator,
+        &mut tx,
+        &run,
+        ending,
+        failure(class, message, hint),
+        now,
+    )
+    .await?;
     tx.commit().await?;
     if let Some(after) = after {
         announce(coordinator, &after);

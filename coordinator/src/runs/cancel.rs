@@ -9,11 +9,15 @@ use crate::clock::now_micros;
 use crate::coordinator::Coordinator;
 use crate::fault::{Fault, Result};
 use crate::model::run::Step;
-use crate::store::runs::{self, RunRecord};
 use crate::store::audit;
+use crate::store::runs::{self, RunRecord};
 
 /// Cancels `run` for `operator`.
-pub async fn cancel(coordinator: &Coordinator, run: RunRecord, operator: &str) -> Result<RunRecord> {
+pub async fn cancel(
+    coordinator: &Coordinator,
+    run: RunRecord,
+    operator: &str,
+) -> Result<RunRecord> {
     let now = now_micros();
     let mut tx = coordinator.store.begin().await?;
     let run = runs::get(&mut tx, run.id)
@@ -24,10 +28,16 @@ pub async fn cancel(coordinator: &Coordinator, run: RunRecord, operator: &str) -
             let result = v1::RunResult {
                 result: Some(v1::run_result::Result::CancelledBy(operator.into())),
             };
-            runs::advance(&mut tx, &run, Step::Cancel, now, |run| run.result = Some(result)).await?
+            runs::advance(&mut tx, &run, Step::Cancel, now, |run| {
+                run.result = Some(result)
+            })
+            .await?
         }
         RunState::Assigned | RunState::Running => {
-            runs::amend(&mut tx, &run, |run| run.cancelled_by = Some(operator.into())).await?
+            runs::amend(&mut tx, &run, |run| {
+                run.cancelled_by = Some(operator.into())
+            })
+            .await?
         }
         RunState::Committing => {
             return Err(Fault::Refused(format!(
@@ -40,9 +50,18 @@ pub async fn cancel(coordinator: &Coordinator, run: RunRecord, operator: &str) -
             return Err(Fault::Refused(format!("run {} has ended: {state}", run.id)));
         }
     };
-    let after = after.ok_or_else(|| Fault::Internal("a run changed in its own transaction".into()))?;
+    let after =
+        after.ok_or_else(|| Fault::Internal("a run changed in its own transaction".into()))?;
     let actor = format!("operator {operator}");
-    audit::add(&mut tx, now, &actor, "run.cancel", &run.id.to_string(), run.state.as_str()).await?;
+    audit::add(
+        &mut tx,
+        now,
+        &actor,
+        "run.cancel",
+        &run.id.to_string(),
+        run.state.as_str(),
+    )
+    .await?;
     tx.commit().await?;
     if after.state.is_final() {
         announce(coordinator, &after);

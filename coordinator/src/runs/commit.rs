@@ -27,7 +27,10 @@ pub async fn answer(
     request: &v1::CommitRequest,
 ) -> Result<v1::CommitDecision> {
     let Some(run) = run else {
-        return Ok(refused(held, "the coordinator does not know this run".into()));
+        return Ok(refused(
+            held,
+            "the coordinator does not know this run".into(),
+        ));
     };
     let snapshot = snapshot_of(run, request)?;
     let put = match &snapshot {
@@ -60,7 +63,10 @@ fn snapshot_of(run: &RunRecord, request: &v1::CommitRequest) -> Result<Option<Sn
     if request.snapshot_bytes == 0 {
         return Err(Fault::Invalid("field snapshot_bytes is missing".into()));
     }
-    Ok(Some(holdfast_proto::convert::id("snapshot_id", &request.snapshot_id)?))
+    Ok(Some(holdfast_proto::convert::id(
+        "snapshot_id",
+        &request.snapshot_id,
+    )?))
 }
 
 async fn permit(
@@ -71,13 +77,17 @@ async fn permit(
     let now = now_micros();
     let mut tx = coordinator.store.begin().await?;
     let Some(run) = runs::get(&mut tx, held.run).await? else {
-        return Ok(Decision::Refuse("the coordinator does not know this run".into()));
+        return Ok(Decision::Refuse(
+            "the coordinator does not know this run".into(),
+        ));
     };
     let decision = decide(&standing(&run), held.epoch, snapshot.as_ref());
     match decision {
         Decision::Refuse(_) => return Ok(decision),
         Decision::PermittedBefore => {
-            coordinator.leases.permit(held.run, held.epoch, Instant::now());
+            coordinator
+                .leases
+                .permit(held.run, held.epoch, Instant::now());
             return Ok(decision);
         }
         Decision::Permit => {}
@@ -89,10 +99,14 @@ async fn permit(
     })
     .await?;
     let Some(committing) = committing else {
-        return Ok(Decision::Refuse("the run stands elsewhere meanwhile".into()));
+        return Ok(Decision::Refuse(
+            "the run stands elsewhere meanwhile".into(),
+        ));
     };
     // Before the state says so: the window is never shorter than what the reaper counts.
-    coordinator.leases.permit(held.run, held.epoch, Instant::now());
+    coordinator
+        .leases
+        .permit(held.run, held.epoch, Instant::now());
     tx.commit().await?;
     announce(coordinator, &committing);
     Ok(decision)

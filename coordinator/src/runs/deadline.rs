@@ -24,7 +24,11 @@ pub fn of(coordinator: &Coordinator, run: &RunRecord) -> Duration {
 /// What is left of it.
 #[must_use]
 pub fn remaining(coordinator: &Coordinator, run: &RunRecord, now: i64) -> Duration {
-    let begun = if run.started_micros == 0 { now } else { run.started_micros };
+    let begun = if run.started_micros == 0 {
+        now
+    } else {
+        run.started_micros
+    };
     let spent = u64::try_from(now - begun).unwrap_or_default();
     of(coordinator, run).saturating_sub(Duration::from_micros(spent))
 }
@@ -69,7 +73,10 @@ async fn end(coordinator: &Coordinator, run: &RunRecord, now: i64) -> Result<()>
         )
     };
     let mut tx = coordinator.store.begin().await?;
-    let failed = runs::advance(&mut tx, run, Step::Fail, now, |run| run.result = Some(result)).await?;
+    let failed = runs::advance(&mut tx, run, Step::Fail, now, |run| {
+        run.result = Some(result)
+    })
+    .await?;
     tx.commit().await?;
     if let Some(failed) = failed {
         tell_lost(coordinator, run, "its time is over");

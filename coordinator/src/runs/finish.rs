@@ -111,9 +111,23 @@ async fn succeed_backup(
     now: i64,
 ) -> Result<Option<RunRecord>> {
     let snapshot: SnapshotId = holdfast_proto::convert::id("snapshot_id", &backup.snapshot_id)?;
-    let fits = run.kind() == v1::RunKind::Backup && run.permitted_snapshot.as_ref() == Some(&snapshot);
-    let standing = if fits { SnapshotStanding::Committed } else { SnapshotStanding::Orphan };
-    let record = snapshot_record(connection, run, run.epoch.0, snapshot, backup, standing, now).await?;
+    let fits =
+        run.kind() == v1::RunKind::Backup && run.permitted_snapshot.as_ref() == Some(&snapshot);
+    let standing = if fits {
+        SnapshotStanding::Committed
+    } else {
+        SnapshotStanding::Orphan
+    };
+    let record = snapshot_record(
+        connection,
+        run,
+        run.epoch.0,
+        snapshot,
+        backup,
+        standing,
+        now,
+    )
+    .await?;
     snapshots::put(connection, &record).await?;
     if fits {
         return succeed(connection, run, result, now).await;
@@ -144,7 +158,16 @@ async fn end_attempt(
         RunState::Committing => coordinator.config.runs.commit_window,
         _ => Duration::ZERO,
     };
-    retry::after_attempt(coordinator, connection, run, ending, result, permission, now).await
+    retry::after_attempt(
+        coordinator,
+        connection,
+        run,
+        ending,
+        result,
+        permission,
+        now,
+    )
+    .await
 }
 
 async fn cancelled(
@@ -194,13 +217,25 @@ async fn late(
         return Ok(());
     };
     let snapshot: SnapshotId = holdfast_proto::convert::id("snapshot_id", &backup.snapshot_id)?;
-    let known = run.result.as_ref().and_then(|result| result.result.as_ref());
+    let known = run
+        .result
+        .as_ref()
+        .and_then(|result| result.result.as_ref());
     if matches!(known, Some(Outcome::Backup(done)) if done.snapshot_id == backup.snapshot_id) {
         return Ok(());
     }
     tracing::warn!(run = %run.id, epoch = held.epoch.0, snapshot = snapshot.short(), "an orphan snapshot");
     let standing = SnapshotStanding::Orphan;
-    let record = snapshot_record(connection, run, held.epoch.0, snapshot, backup, standing, now).await?;
+    let record = snapshot_record(
+        connection,
+        run,
+        held.epoch.0,
+        snapshot,
+        backup,
+        standing,
+        now,
+    )
+    .await?;
     Ok(snapshots::put(connection, &record).await?)
 }
 
@@ -231,7 +266,11 @@ async fn snapshot_record(
         id,
         kind: info.kind,
         method,
-        time_micros: if run.started_micros == 0 { now } else { run.started_micros },
+        time_micros: if run.started_micros == 0 {
+            now
+        } else {
+            run.started_micros
+        },
         host: String::new(),
         run_id: run.id.to_string(),
         epoch: holdfast_proto::ids::Epoch(epoch),

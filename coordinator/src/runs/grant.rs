@@ -113,24 +113,34 @@ async fn credentials(
     if vault.record.role_arn.is_empty() {
         return Ok(Some(own.clone()));
     }
-    let repository = if prefix.is_empty() { source.into() } else { format!("{prefix}/{source}") };
+    let repository = if prefix.is_empty() {
+        source.into()
+    } else {
+        format!("{prefix}/{source}")
+    };
     let policy = match purpose {
         Purpose::Backup => backup_policy(bucket, &repository),
         Purpose::Read => restore_policy(bucket, &repository),
     };
     let role = &vault.record.role_arn;
-    Ok(Some(assume_role(endpoint, role, own, session, &policy, SESSION).await?))
+    Ok(Some(
+        assume_role(endpoint, role, own, session, &policy, SESSION).await?,
+    ))
 }
 
 fn access(vault: &OpenVault, credentials: &S3Credentials) -> v1::S3Access {
     let endpoint = vault.endpoint.as_ref();
     let token = credentials.session_token.as_ref();
     v1::S3Access {
-        endpoint: endpoint.and_then(|e| e.endpoint.clone()).unwrap_or_default(),
+        endpoint: endpoint
+            .and_then(|e| e.endpoint.clone())
+            .unwrap_or_default(),
         region: endpoint.map(|e| e.region.clone()).unwrap_or_default(),
         access_key_id: credentials.access_key_id.clone(),
         secret_access_key: credentials.secret_access_key.expose_secret().into(),
-        session_token: token.map(|token| token.expose_secret().into()).unwrap_or_default(),
+        session_token: token
+            .map(|token| token.expose_secret().into())
+            .unwrap_or_default(),
         path_style: endpoint.is_some_and(|e| e.path_style),
     }
 }
@@ -153,7 +163,16 @@ pub async fn presign_snapshot(
     let name = format!("{}/snapshots/{snapshot}", run.repository());
     let window = coordinator.config.runs.commit_window;
     let cell = CredentialsCell::new(own.clone());
-    let put = presign_put(&vault.address, endpoint, &cell, &name, &sha256, bytes, window).await?;
+    let put = presign_put(
+        &vault.address,
+        endpoint,
+        &cell,
+        &name,
+        &sha256,
+        bytes,
+        window,
+    )
+    .await?;
     Ok(Some(v1::PresignedPut {
         url: put.url.expose_secret().into(),
         headers: put.headers.into_iter().collect(),

@@ -34,7 +34,9 @@ pub async fn renew(
     held: &[v1::HeldRun],
 ) -> Result<Answer> {
     if held.len() > MAX_HELD {
-        return Err(Fault::Invalid(format!("more than {MAX_HELD} runs are named as held")));
+        return Err(Fault::Invalid(format!(
+            "more than {MAX_HELD} runs are named as held"
+        )));
     }
     let mut connection = coordinator.store.read().await?;
     let mut answer = Answer::default();

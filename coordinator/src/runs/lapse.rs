@@ -53,16 +53,31 @@ pub(crate) async fn take_back(
             let result = v1::RunResult {
                 result: Some(v1::run_result::Result::CancelledBy(operator.clone())),
             };
-            runs::advance(&mut tx, &run, Step::Cancel, now, |run| run.result = Some(result)).await?
+            runs::advance(&mut tx, &run, Step::Cancel, now, |run| {
+                run.result = Some(result)
+            })
+            .await?
         }
         _ => {
             let result = failure(
                 v1::FailureClass::Retryable,
-                &format!("{reason} in each of {} attempts; nobody can say what became of it", run.attempt),
+                &format!(
+                    "{reason} in each of {} attempts; nobody can say what became of it",
+                    run.attempt
+                ),
                 "look at the agent's host and its log",
             );
             let ending = Ending::Lapsed;
-            retry::after_attempt(coordinator, &mut tx, &run, ending, result, Duration::ZERO, now).await?
+            retry::after_attempt(
+                coordinator,
+                &mut tx,
+                &run,
+                ending,
+                result,
+                Duration::ZERO,
+                now,
+            )
+            .await?
         }
     };
     tx.commit().await?;

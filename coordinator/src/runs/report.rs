@@ -57,7 +57,9 @@ pub async fn progress(
     if !run.is_held_under(held.epoch) {
         return Ok(());
     }
-    coordinator.leases.renew(held.run, held.epoch, Instant::now());
+    coordinator
+        .leases
+        .renew(held.run, held.epoch, Instant::now());
     let mut progress = progress;
     progress.phase = cut(&progress.phase, 200);
     if run.progress.phase != progress.phase || run.state == RunState::Assigned {
@@ -69,14 +71,18 @@ pub async fn progress(
         let run = ensure_running(&mut tx, run, now).await?;
         let written = progress.clone();
         if run.is_held_under(held.epoch)
-            && runs::amend(&mut tx, &run, |run| run.progress = written).await?.is_some()
+            && runs::amend(&mut tx, &run, |run| run.progress = written)
+                .await?
+                .is_some()
         {
             let event = Event::Progress(progress.clone());
             run_events::append(&mut tx, run.id, held.epoch, now, vec![event]).await?;
             tx.commit().await?;
         }
     }
-    coordinator.pulses.progress(held.run, held.epoch.0, progress);
+    coordinator
+        .pulses
+        .progress(held.run, held.epoch.0, progress);
     Ok(())
 }
 
@@ -109,7 +115,9 @@ pub async fn log(
         *last = Event::Log(v1::LogLine {
             time_micros: now_micros(),
             origin: "warn".into(),
-            text: format!("the log has {MAX_LOG_LINES} lines; what follows is in the agent's own log"),
+            text: format!(
+                "the log has {MAX_LOG_LINES} lines; what follows is in the agent's own log"
+            ),
         });
     }
     run_events::append(&mut tx, run.id, held.epoch, now_micros(), events).await?;

@@ -17,9 +17,13 @@ pub async fn run(connection: &mut AnyConnection, text: &str) -> Result<RunRecord
     let mut found = runs::by_prefix(connection, text, 2).await?;
     match (found.pop(), found.is_empty()) {
         (Some(run), true) => Ok(run),
-        (None, _) => Err(Fault::NotFound(format!("no run {text}")).hint("holdfastctl run list shows them")),
-        (Some(_), false) => Err(Fault::Invalid(format!("several runs begin with {text}"))
-            .hint("give more of the id")),
+        (None, _) => {
+            Err(Fault::NotFound(format!("no run {text}")).hint("holdfastctl run list shows them"))
+        }
+        (Some(_), false) => {
+            Err(Fault::Invalid(format!("several runs begin with {text}"))
+                .hint("give more of the id"))
+        }
     }
 }
 
@@ -31,15 +35,21 @@ pub async fn snapshot(
 ) -> Result<SnapshotRecord> {
     check_prefix("snapshot", text)?;
     let found = snapshots::by_prefix(connection, text, source, 10).await?;
-    let of = if source.is_empty() { String::new() } else { format!(" of source {source}") };
+    let of = if source.is_empty() {
+        String::new()
+    } else {
+        format!(" of source {source}")
+    };
     let Some(first) = found.first() else {
         return Err(Fault::NotFound(format!("no snapshot {text}{of}"))
             .hint("holdfastctl snapshot list --orphans shows all that are known; holdfastctl vault scan reads them from the vault"));
     };
     // The same snapshot may lie in two vaults.
     if found.iter().any(|other| other.id != first.id) {
-        return Err(Fault::Invalid(format!("several snapshots{of} begin with {text}"))
-            .hint("give more of the id"));
+        return Err(
+            Fault::Invalid(format!("several snapshots{of} begin with {text}"))
+                .hint("give more of the id"),
+        );
     }
     Ok(first.clone())
 }
@@ -64,7 +74,10 @@ pub async fn snapshot_choice(
     }
     let found = snapshot(connection, choice, source).await?;
     if !vault.is_empty() && found.vault != vault {
-        return Err(Fault::NotFound(format!("snapshot {choice} is in vault {}, not in {vault}", found.vault)));
+        return Err(Fault::NotFound(format!(
+            "snapshot {choice} is in vault {}, not in {vault}",
+            found.vault
+        )));
     }
     Ok(found)
 }
@@ -83,7 +96,11 @@ async fn newest(
         until_micros: until,
         limit: 1,
     };
-    let before = if until == 0 { String::new() } else { format!(" at or before {}", readable(until)) };
+    let before = if until == 0 {
+        String::new()
+    } else {
+        format!(" at or before {}", readable(until))
+    };
     snapshots::list(connection, &filter).await?.pop().ok_or_else(|| {
         Fault::NotFound(format!("no snapshot of source {source}{before}"))
             .hint("holdfastctl snapshot list shows what is known; holdfastctl vault scan NAME reads it from the vault")

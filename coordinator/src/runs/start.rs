@@ -37,7 +37,9 @@ pub async fn start(
     traceparent: &str,
 ) -> Result<Started> {
     if request.idempotency_key.len() > MAX_KEY_BYTES {
-        return Err(Fault::Invalid(format!("field idempotency_key: longer than {MAX_KEY_BYTES} bytes")));
+        return Err(Fault::Invalid(format!(
+            "field idempotency_key: longer than {MAX_KEY_BYTES} bytes"
+        )));
     }
     let spec = request
         .spec
@@ -71,7 +73,15 @@ pub async fn start(
     runs::add(&mut tx, &run).await?;
     let actor = format!("operator {operator}");
     let detail = describe(&run, foreign.as_deref());
-    audit::add(&mut tx, now, &actor, "run.start", &run.id.to_string(), &detail).await?;
+    audit::add(
+        &mut tx,
+        now,
+        &actor,
+        "run.start",
+        &run.id.to_string(),
+        &detail,
+    )
+    .await?;
     tx.commit().await?;
     for run in safety.iter().chain([&run]) {
         announce(coordinator, run);
@@ -139,13 +149,19 @@ async fn find_source(
             .hint("holdfastctl source list shows those that are known; sources stand in the agent's agent.toml")
     })?;
     let agent = agents::get(connection, source.agent_id).await?;
-    let owner = agent.as_ref().map_or("an unknown agent", |agent| agent.name.as_str());
+    let owner = agent
+        .as_ref()
+        .map_or("an unknown agent", |agent| agent.name.as_str());
     if !agent_name.is_empty() && agent_name != owner {
-        return Err(Fault::NotFound(format!("agent {agent_name} has no source {name}; agent {owner} has")));
+        return Err(Fault::NotFound(format!(
+            "agent {agent_name} has no source {name}; agent {owner} has"
+        )));
     }
     if agent.as_ref().is_none_or(|agent| agent.revoked_micros > 0) {
-        return Err(Fault::Refused(format!("agent {owner}, which has source {name}, was revoked"))
-            .hint("invite it again, or announce the source by another agent"));
+        return Err(Fault::Refused(format!(
+            "agent {owner}, which has source {name}, was revoked"
+        ))
+        .hint("invite it again, or announce the source by another agent"));
     }
     if !source.announced {
         return Err(Fault::Refused(format!("agent {owner} does not announce source {name} any more"))
@@ -172,7 +188,11 @@ async fn resolved(
         }
         RunTask::Restore(restore) => {
             let typed = restore.snapshot.as_ref().map(ToString::to_string);
-            let choice = if snapshot.is_empty() { typed.unwrap_or_default() } else { snapshot.into() };
+            let choice = if snapshot.is_empty() {
+                typed.unwrap_or_default()
+            } else {
+                snapshot.into()
+            };
             let from = restore.from_source.clone();
             let found = resolve::snapshot_choice(connection, &choice, &from, &wanted_vault).await?;
             check_restorable(source, &found)?;
@@ -194,7 +214,10 @@ fn chosen_method(source: &SourceRecord, method: Option<String>) -> Result<String
     let offered = &source.info.methods;
     match method {
         None => offered.first().cloned().ok_or_else(|| {
-            Fault::Refused(format!("the agent offers no method to back source {} up", source.name))
+            Fault::Refused(format!(
+                "the agent offers no method to back source {} up",
+                source.name
+            ))
         }),
         Some(method) if offered.contains(&method) => Ok(method),
         Some(method) => Err(Fault::Invalid(format!(
@@ -215,11 +238,17 @@ async fn vault_or_default(connection: &mut AnyConnection, name: &str) -> Result<
     }
     match vaults::get(connection, name).await? {
         Some(vault) => Ok(vault.name),
-        None => Err(Fault::NotFound(format!("no vault {name}")).hint("holdfastctl vault list shows them")),
+        None => {
+            Err(Fault::NotFound(format!("no vault {name}"))
+                .hint("holdfastctl vault list shows them"))
+        }
     }
 }
 
-fn check_restorable(source: &SourceRecord, found: &crate::store::snapshots::SnapshotRecord) -> Result<()> {
+fn check_restorable(
+    source: &SourceRecord,
+    found: &crate::store::snapshots::SnapshotRecord,
+) -> Result<()> {
     use crate::model::snapshot::SnapshotStanding;
     if found.standing == SnapshotStanding::Missing {
         return Err(Fault::Refused(format!(
@@ -248,7 +277,8 @@ async fn safety_backup(
     spec: &v1::RunSpec,
     no_safety: bool,
 ) -> Result<Option<v1::RunSpec>> {
-    let drops = matches!(&spec.detail, Some(v1::run_spec::Detail::Restore(restore)) if restore.drop_old);
+    let drops =
+        matches!(&spec.detail, Some(v1::run_spec::Detail::Restore(restore)) if restore.drop_old);
     if !drops || no_safety {
         return Ok(None);
     }
@@ -256,13 +286,19 @@ async fn safety_backup(
     Ok(Some(v1::RunSpec {
         kind: v1::RunKind::Backup.into(),
         source: source.name.clone(),
-        vault: vault_or_default(connection, "").await.or_else(|_| Ok::<_, Fault>(spec.vault.clone()))?,
+        vault: vault_or_default(connection, "")
+            .await
+            .or_else(|_| Ok::<_, Fault>(spec.vault.clone()))?,
         detail: Some(v1::run_spec::Detail::Backup(v1::BackupSpec { method })),
     }))
 }
 
 fn describe(run: &RunRecord, foreign: Option<&str>) -> String {
-    let kind = run.kind().as_str_name().trim_start_matches("RUN_KIND_").to_lowercase();
+    let kind = run
+        .kind()
+        .as_str_name()
+        .trim_start_matches("RUN_KIND_")
+        .to_lowercase();
     let mut text = format!("{kind} of source {} by agent {}", run.source, run.agent);
     if !run.vault.is_empty() {
         text.push_str(&format!(", vault {}", run.vault));

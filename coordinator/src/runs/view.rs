@@ -62,7 +62,10 @@ impl<'c> Viewer<'c> {
     /// The agent's name.
     #[must_use]
     pub fn agent(&self, id: AgentId) -> String {
-        self.agents.get(&id).cloned().unwrap_or_else(|| id.to_string())
+        self.agents
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| id.to_string())
     }
 
     fn waiting_for(&self, run: &RunRecord) -> String {

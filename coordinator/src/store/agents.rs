@@ -144,11 +144,12 @@ pub async fn renewed(
 
 /// Refuses the agent from now on; whether it was not refused before.
 pub async fn revoke(connection: &mut AnyConnection, id: AgentId, now: i64) -> Result<bool> {
-    let done = sqlx::query("UPDATE agents SET revoked_micros = $2 WHERE id = $1 AND revoked_micros = 0")
-        .bind(id.to_string())
-        .bind(now)
-        .execute(connection)
-        .await?;
+    let done =
+        sqlx::query("UPDATE agents SET revoked_micros = $2 WHERE id = $1 AND revoked_micros = 0")
+            .bind(id.to_string())
+            .bind(now)
+            .execute(connection)
+            .await?;
     Ok(done.rows_affected() == 1)
 }
 

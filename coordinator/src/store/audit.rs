@@ -124,7 +124,10 @@ pub fn first_break(entries: &[Entry]) -> Option<i64> {
 
 fn chained(before: &[u8], entry: &Entry) -> Vec<u8> {
     let mut context = Context::new(&SHA256);
-    let (sequence, time) = (entry.sequence.to_be_bytes(), entry.time_micros.to_be_bytes());
+    let (sequence, time) = (
+        entry.sequence.to_be_bytes(),
+        entry.time_micros.to_be_bytes(),
+    );
     let texts = [&entry.actor, &entry.action, &entry.subject, &entry.detail];
     let fields = [before, &sequence, &time].into_iter();
     for field in fields.chain(texts.into_iter().map(|text| text.as_bytes())) {

@@ -7,10 +7,10 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::any::{AnyConnectOptions, AnyPool, AnyPoolOptions};
-use sqlx::{AnyConnection, ConnectOptions as _, Connection as _};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
 
-use super::error::{Result, StoreError};
+use super::error::Result;
 use super::lock::StateLock;
 use super::{Store, migrations};
 

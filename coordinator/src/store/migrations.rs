@@ -69,9 +69,7 @@ async fn refuse_newer(
         .fetch_one(&mut *connection)
         .await?;
     let found: i64 = row.try_get("version")?;
-    let known = MIGRATIONS
-        .last()
-        .map_or(0, |(version, _, _)| *version);
+    let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
     if found > known {
         return Err(StoreError::NewerSchema {
             place: place.into(),

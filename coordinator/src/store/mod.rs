@@ -24,8 +24,7 @@ pub mod snapshots;
 pub mod sources;
 pub mod vaults;
 
-use sqlx::any::AnyPool;
-use sqlx::{AnyConnection, Transaction};
+use sqlx::{AnyConnection, AnyPool, Transaction};
 
 pub use connect::{Database, Place};
 pub use error::{Result, StoreError};

@@ -73,10 +73,11 @@ pub async fn append(
 
 /// How many log lines a run has.
 pub async fn log_lines(connection: &mut AnyConnection, run: RunId) -> Result<i64> {
-    let row = sqlx::query("SELECT count(*) AS n FROM run_events WHERE run_id = $1 AND kind = 'log'")
-        .bind(run.to_string())
-        .fetch_one(connection)
-        .await?;
+    let row =
+        sqlx::query("SELECT count(*) AS n FROM run_events WHERE run_id = $1 AND kind = 'log'")
+            .bind(run.to_string())
+            .fetch_one(connection)
+            .await?;
     Columns::new("run_events", &row).int("n")
 }
 

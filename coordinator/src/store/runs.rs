@@ -145,7 +145,14 @@ pub async fn add(connection: &mut AnyConnection, run: &RunRecord) -> Result<()> 
     .execute(&mut *connection)
     .await?;
     let event = run_events::state(RunState::Queued);
-    run_events::append(connection, run.id, Epoch::NONE, run.created_micros, vec![event]).await?;
+    run_events::append(
+        connection,
+        run.id,
+        Epoch::NONE,
+        run.created_micros,
+        vec![event],
+    )
+    .await?;
     Ok(())
 }
 

@@ -138,11 +138,12 @@ pub async fn repository_known(
     vault: VaultId,
     source: &str,
 ) -> Result<bool> {
-    let row = sqlx::query("SELECT opened_micros FROM repositories WHERE vault_id = $1 AND source = $2")
-        .bind(vault.to_string())
-        .bind(source)
-        .fetch_optional(connection)
-        .await?;
+    let row =
+        sqlx::query("SELECT opened_micros FROM repositories WHERE vault_id = $1 AND source = $2")
+            .bind(vault.to_string())
+            .bind(source)
+            .fetch_optional(connection)
+            .await?;
     Ok(row.is_some())
 }
 

@@ -17,8 +17,8 @@ use super::{OpenVault, SECRET_ACCESS_KEY, VAULT_SECRET, kit, view};
 use crate::clock::now_micros;
 use crate::coordinator::Coordinator;
 use crate::fault::{Fault, Result};
-use crate::store::vaults::{self, VaultRecord};
 use crate::store::audit;
+use crate::store::vaults::{self, VaultRecord};
 
 /// Region that is signed for where a request names an endpoint only.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -31,10 +31,13 @@ pub async fn add(
 ) -> Result<v1::AddVaultResponse> {
     // 1. The request.
     let vault_name = name("name", &request.name)?;
-    let address: VaultAddress = request
-        .address
-        .parse()
-        .map_err(|error: holdfast_vault::address::InvalidAddress| Fault::Invalid(error.to_string()))?;
+    let address: VaultAddress =
+        request
+            .address
+            .parse()
+            .map_err(|error: holdfast_vault::address::InvalidAddress| {
+                Fault::Invalid(error.to_string())
+            })?;
     refuse_known(coordinator, &vault_name, &address).await?;
     let endpoint = endpoint(&address, &request)?;
     let credentials = credentials(&address, &request)?;
@@ -42,7 +45,9 @@ pub async fn add(
     let secret = vault_secret(&request.vault_secret)?;
 
     // 2. The place.
-    let cell = credentials.clone().map(holdfast_vault::CredentialsCell::new);
+    let cell = credentials
+        .clone()
+        .map(holdfast_vault::CredentialsCell::new);
     let storage = Storage::open(&address, endpoint.as_ref(), cell)?;
     let report = probe(&storage).await?;
     refuse_unusable(&report, &address)?;
@@ -55,8 +60,14 @@ pub async fn add(
             id: vault_id,
             name: vault_name,
             address: address.to_string(),
-            endpoint: endpoint.as_ref().and_then(|e| e.endpoint.clone()).unwrap_or_default(),
-            region: endpoint.as_ref().map(|e| e.region.clone()).unwrap_or_default(),
+            endpoint: endpoint
+                .as_ref()
+                .and_then(|e| e.endpoint.clone())
+                .unwrap_or_default(),
+            region: endpoint
+                .as_ref()
+                .map(|e| e.region.clone())
+                .unwrap_or_default(),
             path_style: endpoint.as_ref().is_some_and(|e| e.path_style),
             role_arn: request.role_arn.clone(),
             access_key_id: request.access_key_id.clone(),
@@ -94,19 +105,22 @@ async fn refuse_known(
     let mut connection = coordinator.store.read().await?;
     for known in vaults::list(&mut connection).await? {
         if known.name == vault_name {
-            return Err(Fault::Refused(format!("there is a vault {vault_name} already, at {}", known.address)));
+            return Err(Fault::Refused(format!(
+                "there is a vault {vault_name} already, at {}",
+                known.address
+            )));
         }
         if known.address == address.to_string() {
-            return Err(Fault::Refused(format!("{address} is vault {} already", known.name)));
+            return Err(Fault::Refused(format!(
+                "{address} is vault {} already",
+                known.name
+            )));
         }
     }
     Ok(())
 }
 
-fn endpoint(
-    address: &VaultAddress,
-    request: &v1::AddVaultRequest,
-) -> Result<Option<S3Endpoint>> {
+fn endpoint(address: &VaultAddress, request: &v1::AddVaultRequest) -> Result<Option<S3Endpoint>> {
     if matches!(address, VaultAddress::File { .. }) {
         let s3_only = [
             &request.endpoint,
@@ -131,9 +145,15 @@ fn endpoint(
         )));
     }
     if url.is_none() && request.region.is_empty() {
-        return Err(Fault::Invalid("an s3:// vault needs a region, an endpoint, or both".into()));
+        return Err(Fault::Invalid(
+            "an s3:// vault needs a region, an endpoint, or both".into(),
+        ));
     }
-    let region = if request.region.is_empty() { DEFAULT_REGION } else { &request.region };
+    let region = if request.region.is_empty() {
+        DEFAULT_REGION
+    } else {
+        &request.region
+    };
     Ok(Some(S3Endpoint::new(url, region)))
 }
 
@@ -145,7 +165,9 @@ fn credentials(
         return Ok(None);
     }
     if request.access_key_id.is_empty() || request.secret_access_key.is_empty() {
-        return Err(Fault::Invalid("an s3:// vault needs an access key and its secret".into()));
+        return Err(Fault::Invalid(
+            "an s3:// vault needs an access key and its secret".into(),
+        ));
     }
     Ok(Some(S3Credentials {
         access_key_id: request.access_key_id.clone(),
@@ -159,7 +181,9 @@ fn vault_secret(given: &str) -> Result<SecretString> {
     if given.is_empty() {
         return Ok(new_vault_secret());
     }
-    let hexadecimal = given.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let hexadecimal = given
+        .bytes()
+        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if given.len() != 64 || !hexadecimal {
         return Err(Fault::Invalid(
             "field vault_secret: 64 lower-case hexadecimal digits are expected, as the recovery kit has them".into(),
@@ -173,7 +197,10 @@ fn refuse_unusable(report: &ProbeReport, address: &VaultAddress) -> Result<()> {
         (report.write, "what is written is not kept"),
         (report.read_back, "what is read is not what was written"),
         (report.list_ordered, "names are not listed in order"),
-        (report.delete, "what is deleted stays, so locks would never go away"),
+        (
+            report.delete,
+            "what is deleted stays, so locks would never go away",
+        ),
     ];
     let missing: Vec<&str> = basics
         .iter()
@@ -183,7 +210,10 @@ fn refuse_unusable(report: &ProbeReport, address: &VaultAddress) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Fault::Refused(format!("{address} cannot be a vault: {}", missing.join("; "))))
+    Err(Fault::Refused(format!(
+        "{address} cannot be a vault: {}",
+        missing.join("; ")
+    )))
 }
 
 /// Nothing is promised that the store does not enforce.
@@ -229,7 +259,9 @@ async fn check_repositories(
                     "{} holds the repository {source} of another installation",
                     vault.address
                 ))
-                .hint("give the secret of its recovery kit to take it over, or choose another prefix"));
+                .hint(
+                    "give the secret of its recovery kit to take it over, or choose another prefix",
+                ));
             }
             Err(error) => return Err(error.into()),
         }
@@ -276,7 +308,15 @@ async fn record(
     }
     let actor = format!("operator {operator}");
     let record = &vault.record;
-    audit::add(&mut tx, now, &actor, "vault.add", &record.name, &record.address).await?;
+    audit::add(
+        &mut tx,
+        now,
+        &actor,
+        "vault.add",
+        &record.name,
+        &record.address,
+    )
+    .await?;
     Ok(tx.commit().await?)
 }
 

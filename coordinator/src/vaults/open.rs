@@ -42,10 +42,13 @@ impl OpenVault {
 
     /// Opens what a record describes.
     pub fn open(coordinator: &Coordinator, record: VaultRecord) -> Result<Self> {
-        let address: VaultAddress = record
-            .address
-            .parse()
-            .map_err(|error: holdfast_vault::address::InvalidAddress| Fault::Internal(error.to_string()))?;
+        let address: VaultAddress =
+            record
+                .address
+                .parse()
+                .map_err(|error: holdfast_vault::address::InvalidAddress| {
+                    Fault::Internal(error.to_string())
+                })?;
         let unseal = |column, sealed: &[u8]| {
             coordinator
                 .master_key
@@ -82,7 +85,11 @@ impl OpenVault {
     /// The whole vault, with its own keys.
     pub fn storage(&self) -> Result<Storage> {
         let credentials = self.credentials.clone().map(CredentialsCell::new);
-        Ok(Storage::open(&self.address, self.endpoint.as_ref(), credentials)?)
+        Ok(Storage::open(
+            &self.address,
+            self.endpoint.as_ref(),
+            credentials,
+        )?)
     }
 
     /// The password of one source's repository.

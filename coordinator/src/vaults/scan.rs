@@ -89,7 +89,10 @@ async fn scan_source(
         let before = known.iter().position(|snapshot| snapshot.id == id);
         let before = before.map(|at| known.swap_remove(at));
         let mut manifest = String::new();
-        if before.as_ref().is_none_or(|snapshot| snapshot.manifest.is_empty()) {
+        if before
+            .as_ref()
+            .is_none_or(|snapshot| snapshot.manifest.is_empty())
+        {
             match read_manifest(&repository, &info, source).await {
                 Ok(text) => manifest = text,
                 Err(error) => problem = Err(error),
@@ -107,7 +110,11 @@ async fn scan_source(
     Ok(problem)
 }
 
-async fn catalog(coordinator: &Coordinator, vault: &str, source: &str) -> Result<Vec<SnapshotRecord>> {
+async fn catalog(
+    coordinator: &Coordinator,
+    vault: &str,
+    source: &str,
+) -> Result<Vec<SnapshotRecord>> {
     let filter = Filter {
         source: source.into(),
         vault: vault.into(),
@@ -198,7 +205,11 @@ async fn writer_of(connection: &mut AnyConnection, run_id: &str) -> Result<Optio
     let Some(run) = runs::get(connection, id).await? else {
         return Ok(None);
     };
-    let result = match run.result.as_ref().and_then(|result| result.result.as_ref()) {
+    let result = match run
+        .result
+        .as_ref()
+        .and_then(|result| result.result.as_ref())
+    {
         Some(v1::run_result::Result::Backup(backup)) => backup.snapshot_id.parse().ok(),
         _ => None,
     };

@@ -39,9 +39,13 @@ pub async fn greet(
     version::check(hello.version.as_ref())
         .map_err(|error| Status::failed_precondition(error.to_string()))?;
     if hello.instance_id.is_empty() || hello.instance_id.len() > MAX_TEXT_BYTES {
-        return Err(Status::invalid_argument("field instance_id is missing or too long"));
+        return Err(Status::invalid_argument(
+            "field instance_id is missing or too long",
+        ));
     }
-    hello.hostname.truncate(hello.hostname.floor_char_boundary(MAX_TEXT_BYTES));
+    hello
+        .hostname
+        .truncate(hello.hostname.floor_char_boundary(MAX_TEXT_BYTES));
     let id = caller::agent_id(peer)?;
     let agent = known_agent(coordinator, id).await?;
 
@@ -81,7 +85,9 @@ async fn known_agent(
     id: AgentId,
 ) -> std::result::Result<AgentRecord, Status> {
     let mut connection = coordinator.store.read().await.map_err(Fault::from)?;
-    let agent = agents::get(&mut connection, id).await.map_err(Fault::from)?;
+    let agent = agents::get(&mut connection, id)
+        .await
+        .map_err(Fault::from)?;
     match agent {
         Some(agent) if agent.revoked_micros == 0 => Ok(agent),
         Some(_) => Err(Status::permission_denied("this agent was revoked")),
@@ -98,7 +104,11 @@ async fn introduce(
     hello: &v1::Hello,
 ) -> Result<HashMap<String, String>> {
     let now = now_micros();
-    let skew_millis = if hello.clock_micros == 0 { 0 } else { (hello.clock_micros - now) / 1000 };
+    let skew_millis = if hello.clock_micros == 0 {
+        0
+    } else {
+        (hello.clock_micros - now) / 1000
+    };
     let mut tx = coordinator.store.begin().await?;
     agents::greeted(&mut tx, agent.id, hello, now, skew_millis).await?;
     let rejected = announce_sources(&mut tx, agent.id, &hello.sources, now).await?;
@@ -117,7 +127,10 @@ pub(super) async fn announce_sources(
     sources::withdraw_all(connection, agent).await?;
     for (index, info) in announced.iter().enumerate() {
         if index >= MAX_SOURCES {
-            rejected.insert(info.name.clone(), format!("more than {MAX_SOURCES} sources"));
+            rejected.insert(
+                info.name.clone(),
+                format!("more than {MAX_SOURCES} sources"),
+            );
             continue;
         }
         if let Err(error) = convert::name("source.name", &info.name) {
@@ -150,7 +163,9 @@ async fn owner_of(
         return Ok(None);
     }
     let owner = agents::get(connection, known.agent_id).await?;
-    Ok(owner.filter(|owner| owner.revoked_micros == 0).map(|owner| owner.name))
+    Ok(owner
+        .filter(|owner| owner.revoked_micros == 0)
+        .map(|owner| owner.name))
 }
 
 /// Two processes with one certificate: an event that a person should see.
@@ -172,7 +187,15 @@ async fn record_displacement(
     agents::displaced(&mut tx, session.agent, &by, now).await?;
     let actor = format!("agent {}", session.name);
     let detail = format!("{} ({}) by {by}", former.hostname, former.remote);
-    audit::add(&mut tx, now, &actor, "agent.displaced", &session.name, &detail).await?;
+    audit::add(
+        &mut tx,
+        now,
+        &actor,
+        "agent.displaced",
+        &session.name,
+        &detail,
+    )
+    .await?;
     Ok(tx.commit().await?)
 }
 
@@ -184,8 +207,12 @@ async fn repeat_cancellations(
 ) -> Result<()> {
     let mut connection = coordinator.store.read().await?;
     for held in kept {
-        let Ok(id) = held.run_id.parse() else { continue };
-        let Some(run) = runs::get(&mut connection, id).await? else { continue };
+        let Ok(id) = held.run_id.parse() else {
+            continue;
+        };
+        let Some(run) = runs::get(&mut connection, id).await? else {
+            continue;
+        };
         if let Some(operator) = &run.cancelled_by {
             session.push(cancel::message(&run, operator));
         }

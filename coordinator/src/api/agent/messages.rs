@@ -152,18 +152,27 @@ async fn own_run(
 ) -> std::result::Result<Option<RunRecord>, Status> {
     let run = {
         let mut connection = coordinator.store.read().await.map_err(Fault::from)?;
-        runs::get(&mut connection, held.run).await.map_err(Fault::from)?
+        runs::get(&mut connection, held.run)
+            .await
+            .map_err(Fault::from)?
     };
     match run {
         Some(run) if run.agent != session.agent => {
             refuse_foreign(coordinator, session, held).await?;
-            Err(Status::permission_denied(format!("run {} is another agent's", held.run)))
+            Err(Status::permission_denied(format!(
+                "run {} is another agent's",
+                held.run
+            )))
         }
         other => Ok(other),
     }
 }
 
-async fn refuse_foreign(coordinator: &Coordinator, session: &Session, held: RunEpoch) -> Result<()> {
+async fn refuse_foreign(
+    coordinator: &Coordinator,
+    session: &Session,
+    held: RunEpoch,
+) -> Result<()> {
     tracing::warn!(run = %held.run, "an agent names another agent's run");
     let mut tx = coordinator.store.begin().await?;
     let actor = format!("agent {}", session.name);
@@ -180,12 +189,17 @@ async fn renew_leases(
     let answer = held::renew(coordinator, session.agent, &renewal.runs).await?;
     if let Some(foreign) = answer.foreign.first() {
         refuse_foreign(coordinator, session, *foreign).await?;
-        return Err(Status::permission_denied(format!("run {} is another agent's", foreign.run)));
+        return Err(Status::permission_denied(format!(
+            "run {} is another agent's",
+            foreign.run
+        )));
     }
     let renewed = v1::LeaseRenewed { runs: answer.kept };
     session.reply(Message::LeaseRenewed(renewed)).await;
     for (held, reason) in answer.lost {
-        session.reply(lease_lost(held.run, held.epoch.0, &reason)).await;
+        session
+            .reply(lease_lost(held.run, held.epoch.0, &reason))
+            .await;
     }
     Ok(())
 }
@@ -198,7 +212,11 @@ fn refresh_grant(
     held: RunEpoch,
 ) {
     if !run.is_held_under(held.epoch) {
-        session.push(lease_lost(held.run, held.epoch.0, "the run is held under another epoch"));
+        session.push(lease_lost(
+            held.run,
+            held.epoch.0,
+            "the run is held under another epoch",
+        ));
         return;
     }
     let (coordinator, session) = (Arc::clone(coordinator), Arc::clone(session));

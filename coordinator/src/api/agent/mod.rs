@@ -82,6 +82,8 @@ async fn first_message(incoming: &mut Streaming<v1::AgentMessage>) -> Result<v1:
         .map_err(|_| Status::deadline_exceeded("no hello came"))??;
     match first.and_then(|message| message.message) {
         Some(v1::agent_message::Message::Hello(hello)) => Ok(hello),
-        _ => Err(Status::invalid_argument("the first message of a session is hello")),
+        _ => Err(Status::invalid_argument(
+            "the first message of a session is hello",
+        )),
     }
 }

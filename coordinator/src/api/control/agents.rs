@@ -51,7 +51,11 @@ fn agent(coordinator: &Coordinator, record: &AgentRecord, sources: Vec<String>) 
         state: state.into(),
         hostname: record.hostname.clone(),
         version: Some(record.version.clone()),
-        last_seen_micros: if connected { now_micros() } else { record.last_seen_micros },
+        last_seen_micros: if connected {
+            now_micros()
+        } else {
+            record.last_seen_micros
+        },
         certificate_expires_at_micros: record.certificate_expires_micros,
         clock_skew_millis: record.clock_skew_millis,
         sources,

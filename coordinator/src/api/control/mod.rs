@@ -48,7 +48,10 @@ impl ControlService for Control {
         Ok(Response::new(renewed))
     }
 
-    async fn start_run(&self, request: Request<v1::StartRunRequest>) -> Answer<v1::StartRunResponse> {
+    async fn start_run(
+        &self,
+        request: Request<v1::StartRunRequest>,
+    ) -> Answer<v1::StartRunResponse> {
         let operator = caller::operator(&request)?;
         let traceparent = caller::traceparent(&request);
         let request = request.into_inner();
@@ -56,7 +59,10 @@ impl ControlService for Control {
         Ok(Response::new(started))
     }
 
-    async fn list_runs(&self, request: Request<v1::ListRunsRequest>) -> Answer<v1::ListRunsResponse> {
+    async fn list_runs(
+        &self,
+        request: Request<v1::ListRunsRequest>,
+    ) -> Answer<v1::ListRunsResponse> {
         let listed = runs::list(&self.coordinator, request.into_inner()).await?;
         Ok(Response::new(listed))
     }
@@ -92,9 +98,13 @@ impl ControlService for Control {
         Ok(Response::new(found))
     }
 
-    async fn grant_read(&self, request: Request<v1::GrantReadRequest>) -> Answer<v1::GrantReadResponse> {
+    async fn grant_read(
+        &self,
+        request: Request<v1::GrantReadRequest>,
+    ) -> Answer<v1::GrantReadResponse> {
         let operator = caller::operator(&request)?;
-        let granted = snapshots::grant_read(&self.coordinator, request.get_ref(), &operator).await?;
+        let granted =
+            snapshots::grant_read(&self.coordinator, request.get_ref(), &operator).await?;
         Ok(Response::new(granted))
     }
 
@@ -111,7 +121,10 @@ impl ControlService for Control {
         Ok(Response::new(source))
     }
 
-    async fn list_agents(&self, _: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
+    async fn list_agents(
+        &self,
+        _: Request<v1::ListAgentsRequest>,
+    ) -> Answer<v1::ListAgentsResponse> {
         let agents = agents::list(&self.coordinator).await?;
         Ok(Response::new(v1::ListAgentsResponse { agents }))
     }
@@ -134,16 +147,25 @@ impl ControlService for Control {
         Ok(Response::new(revoked))
     }
 
-    async fn add_vault(&self, request: Request<v1::AddVaultRequest>) -> Answer<v1::AddVaultResponse> {
+    async fn add_vault(
+        &self,
+        request: Request<v1::AddVaultRequest>,
+    ) -> Answer<v1::AddVaultResponse> {
         let operator = caller::operator(&request)?;
         let added = vaults::add::add(&self.coordinator, request.into_inner(), &operator).await?;
         Ok(Response::new(added))
     }
 
-    async fn list_vaults(&self, _: Request<v1::ListVaultsRequest>) -> Answer<v1::ListVaultsResponse> {
+    async fn list_vaults(
+        &self,
+        _: Request<v1::ListVaultsRequest>,
+    ) -> Answer<v1::ListVaultsResponse> {
         let mut connection = self.coordinator.store.read().await.map_err(Fault::from)?;
         let mut shown = Vec::new();
-        for vault in vault_rows::list(&mut connection).await.map_err(Fault::from)? {
+        for vault in vault_rows::list(&mut connection)
+            .await
+            .map_err(Fault::from)?
+        {
             shown.push(vaults::view::shown(&mut connection, vault).await?);
         }
         Ok(Response::new(v1::ListVaultsResponse { vaults: shown }))
@@ -158,9 +180,13 @@ impl ControlService for Control {
         Ok(Response::new(v1::GetVaultKitResponse { kit }))
     }
 
-    async fn scan_vault(&self, request: Request<v1::ScanVaultRequest>) -> Answer<v1::ScanVaultResponse> {
+    async fn scan_vault(
+        &self,
+        request: Request<v1::ScanVaultRequest>,
+    ) -> Answer<v1::ScanVaultResponse> {
         let operator = caller::operator(&request)?;
-        let scanned = vaults::scan::scan(&self.coordinator, &request.get_ref().name, &operator).await?;
+        let scanned =
+            vaults::scan::scan(&self.coordinator, &request.get_ref().name, &operator).await?;
         Ok(Response::new(scanned))
     }
 }

@@ -34,9 +34,15 @@ pub async fn list(
 ) -> Result<v1::ListRunsResponse> {
     let mut states = Vec::new();
     for state in request.states {
-        states.push(run_state(state).ok_or_else(|| Fault::Invalid("field states: unknown state".into()))?);
+        states.push(
+            run_state(state).ok_or_else(|| Fault::Invalid("field states: unknown state".into()))?,
+        );
     }
-    let limit = if request.limit == 0 { DEFAULT_LIMIT } else { request.limit };
+    let limit = if request.limit == 0 {
+        DEFAULT_LIMIT
+    } else {
+        request.limit
+    };
     let filter = Filter {
         source: request.source,
         states,

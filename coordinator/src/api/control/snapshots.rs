@@ -21,7 +21,11 @@ pub async fn list(
     coordinator: &Coordinator,
     request: v1::ListSnapshotsRequest,
 ) -> Result<v1::ListSnapshotsResponse> {
-    let limit = if request.limit == 0 { DEFAULT_LIMIT } else { request.limit };
+    let limit = if request.limit == 0 {
+        DEFAULT_LIMIT
+    } else {
+        request.limit
+    };
     let filter = Filter {
         source: request.source,
         vault: request.vault,
@@ -73,7 +77,15 @@ pub async fn grant_read(
     let actor = format!("operator {operator}");
     let subject = format!("{} in vault {}", snapshot.source, snapshot.vault);
     let detail = format!("snapshot {}: {}", snapshot.id, request.purpose);
-    audit::add(&mut tx, now_micros(), &actor, "snapshot.read", &subject, &detail).await?;
+    audit::add(
+        &mut tx,
+        now_micros(),
+        &actor,
+        "snapshot.read",
+        &subject,
+        &detail,
+    )
+    .await?;
     tx.commit().await?;
     Ok(v1::GrantReadResponse {
         snapshot: Some(snapshot.into()),

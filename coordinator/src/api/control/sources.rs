@@ -19,7 +19,10 @@ pub async fn list(coordinator: &Coordinator) -> Result<Vec<v1::Source>> {
     let viewer = Viewer::new(coordinator).await?;
     let mut shown = Vec::with_capacity(records.len());
     for record in records {
-        let last = last_runs.iter().find(|run| run.source == record.name).cloned();
+        let last = last_runs
+            .iter()
+            .find(|run| run.source == record.name)
+            .cloned();
         shown.push(source(coordinator, &viewer, record, last).await?);
     }
     Ok(shown)

@@ -86,11 +86,19 @@ fn last_run_failed(source: &v1::Source) -> Option<String> {
         v1::RunState::Lost => "was lost",
         _ => return None,
     };
-    let failure = match run.result.as_ref().and_then(|result| result.result.as_ref()) {
+    let failure = match run
+        .result
+        .as_ref()
+        .and_then(|result| result.result.as_ref())
+    {
         Some(v1::run_result::Result::Failure(failure)) => failure.message.as_str(),
         _ => "no reason was given",
     };
-    Some(format!("the last run of source {} {state}: {failure} (run {})", name_of(source), run.id))
+    Some(format!(
+        "the last run of source {} {state}: {failure} (run {})",
+        name_of(source),
+        run.id
+    ))
 }
 
 fn never_backed_up(source: &v1::Source) -> Option<String> {
@@ -102,7 +110,11 @@ fn disconnected(agent: &v1::Agent) -> Option<String> {
         if agent.last_seen_micros == 0 {
             return format!("agent {} joined but never connected", agent.name);
         }
-        format!("agent {} is not connected; last heard of at {}", agent.name, readable(agent.last_seen_micros))
+        format!(
+            "agent {} is not connected; last heard of at {}",
+            agent.name,
+            readable(agent.last_seen_micros)
+        )
     })
 }
 
@@ -115,7 +127,11 @@ fn clock_off(agent: &v1::Agent) -> Option<String> {
     let skew = agent.clock_skew_millis;
     (skew.abs() > CLOCK_SKEW_MILLIS && agent.state() != v1::AgentState::Revoked).then(|| {
         let side = if skew > 0 { "ahead of" } else { "behind" };
-        format!("the clock of agent {} is {} s {side} the coordinator's", agent.name, skew.abs() / 1000)
+        format!(
+            "the clock of agent {} is {} s {side} the coordinator's",
+            agent.name,
+            skew.abs() / 1000
+        )
     })
 }
 
@@ -131,6 +147,9 @@ fn orphans(source: &v1::Source) -> Option<String> {
 
 fn not_append_only(vault: &v1::Vault) -> Option<String> {
     (!vault.append_only).then(|| {
-        format!("vault {} is not append-only: {}", vault.name, vault.append_only_detail)
+        format!(
+            "vault {} is not append-only: {}",
+            vault.name, vault.append_only_detail
+        )
     })
 }

@@ -7,11 +7,14 @@ use holdfast_tests::{House, Plan, checksum, data, process, wait};
 
 const LONG: Duration = Duration::from_secs(120);
 
+/// More than the agent buffers: behind a slow store pg_dump is still at work when it is struck.
+const ROWS: u32 = 300_000;
+
 /// One hand-out: the first failure is the run's.
 fn house(story: &'static str) -> House {
     let mut plan = Plan::new(story);
     plan.timing.attempts = 1;
-    plan.start(|postgres| data::fill_bulk(postgres, 100_000))
+    plan.start(|postgres| data::fill_bulk(postgres, ROWS))
 }
 
 /// The child of the agent that dumps this server.
@@ -67,7 +70,7 @@ fn the_server_stops_immediately_in_mid_dump() {
 fn a_server_that_comes_back_is_tried_again() {
     let mut plan = Plan::new("postgres-restarted");
     plan.timing.attempts = 10;
-    let mut house = plan.start(|postgres| data::fill_bulk(postgres, 100_000));
+    let mut house = plan.start(|postgres| data::fill_bulk(postgres, ROWS));
     let live = checksum::rows(&house.postgres, data::AWKWARD);
     house.s3.limit(400_000);
     let begun = house.begin(&["backup", SOURCE]);

@@ -10,7 +10,7 @@ fill_databases() {
     sql shop <"$parts/shop.sql" >"$folder/logs/fill.log" || fail "the database shop could not be filled"
     sql "${databases[1]}" <"$parts/books.sql" || fail "the database ${databases[1]} could not be filled"
     run "$postgres_bin/pgbench" --initialize --init-steps=dtgvp --quiet --scale="$scale" --host="$folder/postgres" \
-        --port="$postgres_port" --username=postgres "${databases[1]}" >"$folder/logs/pgbench.log" 2>&1 || fail "pgbench failed"
+        --port="$postgres_port" --username=postgres "${databases[1]}" >"$folder/logs/pgbench.log" 2>&1 || fail_with_log pgbench "pgbench failed"
     local database
     for database in "${databases[@]}"; do
         say "$database: $(sql "$database" -c 'SELECT pg_size_pretty(pg_database_size(current_database()))'), $(facts_of "$database")"
@@ -61,7 +61,7 @@ compare() { # <before> <after>
         else
             differ=yes
             say "${databases[$number]}: NOT equal (- before, + after):"
-            diff -U 0 "$1/$number" "$2/$number" | sed -e '/^@@/d; /^---/d; /^+++/d' -e 's/^/        /' | head -n 40
+            diff "$1/$number" "$2/$number" | sed -n -e '/^[<>]/{s/^</-/; s/^>/+/; s/^/        /; p}' || true
         fi
         tables=$((tables + $(count_tables "$1/$number"))) rows=$((rows + $(count_rows "$1/$number")))
         facts=$((facts + $(count_facts "$1/$number")))

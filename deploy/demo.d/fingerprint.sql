@@ -34,8 +34,10 @@ SELECT format(E'constraint %s %I\t', conrelid::regclass, conname) || pg_get_cons
 SELECT format(E'trigger %s %I\t', tgrelid::regclass, tgname) || pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1;
 SELECT format(E'policy %s %I\t', polrelid::regclass, polname) || pg_get_expr(polqual, polrelid) FROM pg_policy ORDER BY 1;
 SELECT format(E'function %s\t', oid::regprocedure) || md5(prosrc) || ' ' || proowner::regrole FROM pg_proc
-    WHERE pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema') ORDER BY 1;
-SELECT format(E'type %s\t', t.oid::regtype) || typtype || coalesce(string_agg(enumlabel, ',' ORDER BY enumsortorder), '') FROM pg_type t
+    WHERE pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')
+    -- What belongs to an extension comes with it, and is its new owner's.
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e') ORDER BY 1;
+SELECT format(E'type %s\t', t.oid::regtype) || typtype::text || coalesce(string_agg(enumlabel, ',' ORDER BY enumsortorder), '') FROM pg_type t
     LEFT JOIN pg_enum ON enumtypid = t.oid WHERE typtype IN ('e', 'd') AND typnamespace = 'public'::regnamespace GROUP BY t.oid, typtype ORDER BY 1;
 SELECT format(E'schema %I\t', nspname) || concat_ws(' ', nspowner::regrole, nspacl) FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1;
 SELECT format(E'extension %I\t', extname) || extversion FROM pg_extension ORDER BY 1;

@@ -23,9 +23,9 @@ get_programs() {
 start_coordinator() {
     local port
     free_port port
-    shown holdfast-coordinator init --dir "$folder/coordinator" --address "127.0.0.1:$port" --listen "127.0.0.1:$port" \
+    shown holdfast-coordinator init --dir coordinator --address "127.0.0.1:$port" --listen "127.0.0.1:$port" \
         || fail "the coordinator could not be made"
-    start coordinator holdfast-coordinator serve --config "$folder/coordinator/coordinator.toml"
+    start coordinator holdfast-coordinator serve --config coordinator/coordinator.toml
     export HOLDFAST_CONFIG=$folder/coordinator/operator/ctl.toml
     wait_for coordinator 30 holdfastctl status
     say "The coordinator answers on 127.0.0.1:$port"
@@ -43,17 +43,17 @@ port = $postgres_port
 user = "holdfast"
 password = { file = "postgres.password" }
 TOML
-    say '$ holdfastctl agent invite demo | holdfast-agent join --config agent.toml'
+    say '$ holdfastctl agent invite demo | holdfast-agent join --config agent/agent.toml'
     run invited 2>"$folder/logs/join.log" | sed 's/^/        /' || fail "the agent could not join"
 }
 
 # The token goes from one program to the other and is seen by nobody.
 invited() {
-    holdfastctl agent invite demo | holdfast-agent join --config "$folder/agent/agent.toml"
+    holdfastctl agent invite demo | holdfast-agent join --config agent/agent.toml
 }
 
 start_agent() {
-    start agent holdfast-agent run --config "$folder/agent/agent.toml"
+    start agent holdfast-agent run --config agent/agent.toml
     wait_for agent 30 source_is_ready
     shown holdfastctl source list || fail "the source is not there"
 }
@@ -66,9 +66,9 @@ vault_address() {
 
 # The kit goes into a file: it would print the secret that opens every backup.
 add_vault() {
-    local arguments=(main "$(vault_address)" --kit-out "$folder/recovery-kit.txt")
+    local arguments=(main "$(vault_address)" --kit-out recovery-kit.txt)
     if [[ $vault == s3 ]]; then
-        arguments+=(--endpoint "http://127.0.0.1:$s3_port" --credentials-file "$folder/s3/credentials" --role-arn "$role")
+        arguments+=(--endpoint "http://127.0.0.1:$s3_port" --credentials-file s3/credentials --role-arn "$role")
     fi
     shown holdfastctl vault add "${arguments[@]}" || fail "the vault could not be added"
 }

@@ -12,8 +12,9 @@ open_folder() {
     umask 077
     folder=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-demo.XXXXXX")
     chmod 711 "$folder"
-    mkdir "$folder/logs"
-    install -m 700 "$parts/stop" "$folder/stop"
+    cd "$folder" || exit 1
+    mkdir logs
+    install -m 700 "$parts/stop" stop
     trap 'interrupted 130' INT
     trap 'interrupted 143' TERM
     trap 'interrupted 129' HUP
@@ -47,6 +48,7 @@ start() { # <name> <command...>
     shift
     HOLDFAST_DEMO_FOLDER=$folder setsid "$@" </dev/null >"$folder/logs/$name.log" 2>&1 &
     pid_of[$name]=$!
+    disown
 }
 
 # Waits until a server answers; fails when it ends instead, or takes too long.
@@ -54,8 +56,8 @@ wait_for() { # <name> <seconds> <command that succeeds when it answers...>
     local name=$1 deadline=$((SECONDS + $2))
     shift 2
     until "$@" >/dev/null 2>&1; do
-        [[ -d /proc/${pid_of[$name]} ]] || fail "$name has ended instead of answering"
-        ((SECONDS < deadline)) || fail "$name does not answer"
+        [[ -d /proc/${pid_of[$name]} ]] || fail_with_log "$name" "$name has ended instead of answering"
+        ((SECONDS < deadline)) || fail_with_log "$name" "$name does not answer"
         sleep 0.1 &
         wait $!
     done
@@ -64,13 +66,13 @@ wait_for() { # <name> <seconds> <command that succeeds when it answers...>
 # A port that nobody listens on, below those that the kernel gives to outgoing connections. Never the same twice.
 declare -A given_ports=()
 free_port() { # <variable that gets it>
-    local port
+    local candidate
     for _ in {1..200}; do
-        port=$((20000 + RANDOM % 12000))
-        [[ -z ${given_ports[$port]:-} ]] || continue
-        if ! answers "$port"; then
-            given_ports[$port]=1
-            printf -v "$1" '%d' "$port"
+        candidate=$((20000 + RANDOM % 12000))
+        [[ -z ${given_ports[$candidate]:-} ]] || continue
+        if ! answers "$candidate"; then
+            given_ports[$candidate]=1
+            printf -v "$1" '%d' "$candidate"
             return
         fi
     done
@@ -92,11 +94,18 @@ leave() { # <exit code>
     trap '' INT TERM HUP
     trap - EXIT
     if [[ $finished == yes && $keep == yes ]]; then exit 0; fi
-    if (($1 != 0 && $1 < 128)); then show_logs; fi
-    if (($1 == 1)) && [[ $keep == yes ]]; then
+    local code=$1
+    # Whatever a failed command answered: the demo has failed.
+    case $code in
+        0 | 129 | 130 | 143) ;;
+        *)
+            code=1
+            show_logs ;;
+    esac
+    if ((code == 1)) && [[ $keep == yes ]]; then
         printf '\nLeft as it is, for a look: %s   (stop it: %s/stop)\n' "$folder" "$folder" >&2
         exit 1
     fi
     "$folder/stop" || exit 1
-    exit "$1"
+    exit "$code"
 }

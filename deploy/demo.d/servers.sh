@@ -39,7 +39,7 @@ start_postgres() {
     # The socket's folder is open to its owner alone, so nobody else gets as far as `trust`.
     run "${as_postgres[@]}" "$postgres_bin/initdb" --no-sync --auth-local=trust --auth-host=scram-sha-256 --encoding=UTF8 \
         --locale=C.UTF-8 --username=postgres --pgdata="$folder/postgres/data" >"$folder/logs/initdb.log" 2>&1 \
-        || fail "initdb failed"
+        || fail_with_log initdb "initdb failed"
     start postgres "${as_postgres[@]}" "$postgres_bin/postgres" -D "$folder/postgres/data" -p "$postgres_port" \
         -c listen_addresses=127.0.0.1 -c unix_socket_directories="$folder/postgres" -c fsync=off -c max_wal_size=2GB
     wait_for postgres 30 sql postgres -c 'SELECT 1'

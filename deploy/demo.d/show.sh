@@ -48,14 +48,23 @@ fail() {
     exit 1
 }
 
-# The last words of everything that was started, for a demo that did not work.
+# The last words of what may have to do with a failure.
+guilty=(coordinator agent)
 show_logs() {
-    local log
-    for log in "$folder"/logs/*.log; do
+    local name log
+    for name in "${guilty[@]}"; do
+        log=$folder/logs/$name.log
         [[ -s $log ]] || continue
-        printf '\n---- the last lines of %s\n' "${log##*/}" >&2
-        tail -n 12 "$log" >&2
+        printf '\n---- the last lines of logs/%s.log\n' "$name" >&2
+        tail -n 15 "$log" >&2
     done
+    [[ $keep == yes ]] || printf '\nhint: with --keep everything is left for a look\n' >&2
+}
+
+# Fails because of a program whose log says more.
+fail_with_log() { # <name of the log> <message>
+    guilty=("$1")
+    fail "$2"
 }
 
 how_to_talk_to_it() {

@@ -20,20 +20,20 @@ look_into_vault() {
     shown restic --no-lock --no-cache -r "$restic_repository" check --read-data || fail "restic finds the repository damaged"
 }
 
-# One line for each folder of the repository: how many objects, how many bytes.
+# One line for each folder of the repository: how many objects, how many bytes. An object whose versions are kept is a
+# folder `name.versions` for this server, with one file for each version.
 list_bucket() {
     local place=/buckets/$bucket/demo/$source_name name
-    for name in config keys data index snapshots locks; do
+    for name in config.versions keys data index snapshots; do
         printf 'fs.du %s/%s\nfs.tree %s/%s\n' "$place" "$name" "$place" "$name"
-    done | run "$(weed)" shell -master="127.0.0.1:$master_port.$master_grpc" -filer="127.0.0.1:$filer_port.$filer_grpc" \
-        2>>"$folder/logs/weed-shell.log" | awk '
+    done | run seaweedfs_shell 2>>logs/weed-shell.log | awk '
         /logical size:/ { sub(/.*logical size: */, ""); bytes = $1; n = split($2, path, "/"); name = path[n] }
-        /^[0-9]+ directories, / { print name, (name == "config" ? 1 : $3), bytes }' | repository_lines
+        /^[0-9]+ directories, / { sub(/.versions$/, "", name); print name, $3, bytes }' | repository_lines
 }
 
 list_folder() {
     local name
-    for name in config keys data index snapshots locks; do
+    for name in config keys data index snapshots; do
         find "$folder/vault/$source_name/$name" -type f -printf '%s\n' 2>/dev/null \
             | awk -v name="$name" '{ bytes += $1 } END { print name, NR, bytes + 0 }'
     done | repository_lines
@@ -43,7 +43,7 @@ repository_lines() { # <name> <objects> <bytes> a line
     awk '
     BEGIN { what["config"] = "which repository this is"; what["keys"] = "the password opens this"
             what["data"] = "packs of encrypted, compressed pieces"; what["index"] = "which piece is in which pack"
-            what["snapshots"] = "written last: it exists, so all of it is there"; what["locks"] = "who works here now" }
+            what["snapshots"] = "written last: it exists, so all of it is there" }
     { size = $3 < 10240 ? $3 " B" : $3 < 10485760 ? sprintf("%.0f KiB", $3 / 1024) : sprintf("%.0f MiB", $3 / 1048576)
       printf "        %-10s %3d object%s %9s   %s\n", $1, $2, $2 == 1 ? " " : "s", size, what[$1] }'
 }

@@ -106,6 +106,8 @@ leave() { # <exit code>
         printf '\nLeft as it is, for a look: %s   (stop it: %s/stop)\n' "$folder" "$folder" >&2
         exit 1
     fi
-    "$folder/stop" || exit 1
+    # bash tells of every job that is killed; what `stop` itself has to say still comes through.
+    exec 4>&2 2>/dev/null
+    "$folder/stop" 2>&4 || exit 1
     exit "$code"
 }

@@ -79,7 +79,9 @@ start_seaweedfs() {
         -s3.config="$folder/s3/s3.json" -s3.iam.config="$folder/s3/iam.json"
     wait_for seaweedfs 60 answers "$s3_port"
     wait_for seaweedfs 60 make_bucket
-    say "SeaweedFS answers on http://127.0.0.1:$s3_port; its bucket is called $bucket"
+    # With versions nothing that a backup wrote can be destroyed by writing over it.
+    wait_for seaweedfs 30 keep_versions
+    say "SeaweedFS answers on http://127.0.0.1:$s3_port; its bucket $bucket keeps versions"
 }
 
 write_s3_configuration() {
@@ -111,4 +113,11 @@ make_bucket() {
     read -r -t 10 answer <&3
     exec 3>&-
     [[ $answer == *" 201 "* ]]
+}
+
+keep_versions() { seaweedfs_shell <<<"s3.bucket.versioning -name $bucket -enable" 2>&1 | grep -q 'set to Enabled'; }
+
+# The server's own command line: commands on standard input.
+seaweedfs_shell() {
+    timeout 30 "$(weed)" shell -master="127.0.0.1:$master_port.$master_grpc" -filer="127.0.0.1:$filer_port.$filer_grpc"
 }

@@ -23,6 +23,7 @@ wal_level = logical
 max_wal_size = 512MB
 shared_buffers = 64MB
 max_connections = 60
+max_locks_per_transaction = 200
 max_prepared_transactions = 4
 jit = off
 timezone = 'UTC'

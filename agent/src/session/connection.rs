@@ -100,6 +100,9 @@ pub struct Connection {
     state: State,
     pace: Pace,
     pauses: ExponentialBackoff,
+    /// No passing trouble is waited out for longer: a restarted coordinator reaps after one lease, and is to hear of
+    /// all runs before that.
+    at_most: Duration,
 }
 
 impl Connection {
@@ -109,8 +112,14 @@ impl Connection {
         Self {
             state: State::Pausing(Instant::now()),
             pauses: pauses(pace),
+            at_most: pace.longest.saturating_mul(2),
             pace,
         }
+    }
+
+    /// Keeps the pauses below half a lease of the coordinator's.
+    pub fn fit_lease(&mut self, lease: Duration) {
+        self.at_most = self.pace.longest.saturating_mul(2).min(lease / 2);
     }
 
     /// The way out, while a link stands.
@@ -173,7 +182,10 @@ impl Connection {
             self.pauses = pauses(self.pace);
         }
         let pause = match &error {
-            LinkError::Passing(_) => self.pauses.next().unwrap_or(self.pace.longest),
+            LinkError::Passing(_) => {
+                let pause = self.pauses.next().unwrap_or(self.pace.longest);
+                pause.min(self.at_most)
+            }
             LinkError::NeedsAPerson(_) => jittered(self.pace.slow),
             LinkError::Revoked(_) => {
                 self.state = State::Closed;

@@ -32,6 +32,7 @@ impl Session {
             tracing::error!(%source, %reason, "the coordinator did not accept a source");
         }
         self.lease = Duration::from_secs(welcome.lease_seconds.into()).max(SHORTEST_LEASE);
+        self.connection.fit_lease(self.lease);
         self.renew_lease_at = Instant::now();
         self.keep_only(&welcome.kept_runs);
         self.announce();

@@ -1,4 +1,5 @@
 //! Stock restic and we read each other's repositories.
+#![allow(clippy::expect_used, reason = "what fails here fails the test")]
 mod common;
 
 use std::io::Write;

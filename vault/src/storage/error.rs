@@ -96,6 +96,14 @@ pub enum StorageError {
         /// What differs.
         why: String,
     },
+    /// An object ends before the bytes that were asked for: it was cut off, or is another one.
+    #[error("{object} is shorter than it should be: {why}")]
+    TooShort {
+        /// Full name of the object.
+        object: String,
+        /// What was asked, and what is there.
+        why: String,
+    },
     /// The address or its settings cannot work.
     #[error("the vault's address cannot be used: {why}")]
     Misconfigured {

@@ -17,7 +17,7 @@ use crate::id::Id;
 pub enum Operation {
     /// `put` and `put_if_absent`.
     Put,
-    /// `get` and `get_range`.
+    /// `get`, `get_range` and `stat`.
     Get,
     /// `list_page` and `list_folders`.
     List,
@@ -54,6 +54,8 @@ struct Armed {
 #[derive(Debug, Clone, Default)]
 pub struct FaultPlan {
     armed: Arc<Mutex<Vec<Armed>>>,
+    /// Operations until everything stops, if it is to.
+    left: Arc<Mutex<Option<usize>>>,
 }
 
 impl FaultPlan {
@@ -71,8 +73,33 @@ impl FaultPlan {
             .push(armed);
     }
 
+    /// After `operations` more, none is done any more: the machine has died. The last of them fails
+    /// too, though a write may have been done.
+    pub fn die_after(&self, operations: usize) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(operations);
+    }
+
+    /// Counts an operation; `true` when it and all after it are dead.
+    fn is_dead(&self) -> bool {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *left {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+
+    /// Whether the last operation that [`FaultPlan::die_after`] allowed is over.
+    pub fn has_died(&self) -> bool {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) == Some(0)
+    }
+
     /// Disarms everything.
     pub fn clear(&self) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.armed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -108,6 +135,9 @@ impl FaultyBackend {
         operation: Operation,
         name: &str,
     ) -> Result<Option<Fault>, StorageError> {
+        if self.plan.is_dead() {
+            return Err(self.lost(name));
+        }
         match self.plan.strike(operation, name) {
             Some(Fault::Error(error)) => Err(error),
             Some(Fault::Hang) => std::future::pending().await,
@@ -147,6 +177,7 @@ impl FaultyBackend {
         }
         match fault {
             Some(Fault::LostAcknowledgement) => Err(self.lost(name)),
+            _ if self.plan.has_died() => Err(self.lost(name)),
             _ => Ok(()),
         }
     }
@@ -210,6 +241,7 @@ impl Backend for FaultyBackend {
     }
 
     async fn stat(&self, name: &str) -> Result<ObjectInfo, StorageError> {
+        self.before(Operation::Get, name).await?;
         self.inner.stat(name).await
     }
 

@@ -7,10 +7,11 @@
 //! when the name is taken. A crash leaves files in `.holdfast-tmp/` only; those older than a day
 //! are removed by the next first write.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -29,6 +30,7 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 pub struct LocalBackend {
     root: PathBuf,
     swept: Arc<Once>,
+    durable: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl LocalBackend {
@@ -37,6 +39,7 @@ impl LocalBackend {
         LocalBackend {
             root,
             swept: Arc::new(Once::new()),
+            durable: Arc::default(),
         }
     }
 
@@ -81,7 +84,7 @@ impl LocalBackend {
 
     fn place(&self, temporary: &Path, target: &Path, create: bool) -> io::Result<()> {
         let folder = target.parent().unwrap_or(&self.root);
-        make_folder(folder)?;
+        self.make_folder(folder)?;
         if create {
             fs::hard_link(temporary, target)?;
         } else {
@@ -90,9 +93,35 @@ impl LocalBackend {
         sync_folder(folder)
     }
 
+    /// Makes `folder` and what is missing above it, each made durable in its parent.
+    ///
+    /// That a folder is there does not say that its name is durable: whoever made it may not have
+    /// got that far. So each below the root is made sure of once.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        let durable = || self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_there = folder.is_dir();
+        let below_root = folder.starts_with(&self.root) && folder != self.root;
+        if is_there && (!below_root || durable().contains(folder)) {
+            return Ok(());
+        }
+        let parent = folder.parent().ok_or(ErrorKind::NotFound)?;
+        self.make_folder(parent)?;
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                if !folder.is_dir() {
+                    return Err(ErrorKind::NotADirectory.into());
+                }
+            }
+            created => created?,
+        }
+        sync_folder(parent)?;
+        durable().insert(folder.to_owned());
+        Ok(())
+    }
+
     fn write_temporary(&self, bytes: &[u8]) -> io::Result<PathBuf> {
         let folder = self.root.join(TEMPORARY);
-        make_folder(&folder)?;
+        self.make_folder(&folder)?;
         let mut suffix = [0; 12];
         random(&mut suffix);
         let path = folder.join(hex::encode(suffix));
@@ -176,20 +205,6 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Makes `folder` and what is missing above it, each made durable in its parent.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().ok_or(ErrorKind::NotFound)?;
-    make_folder(parent)?;
-    match fs::create_dir(folder) {
-        Ok(()) => sync_folder(parent),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 fn read_range(path: &Path, offset: u64, length: u64) -> io::Result<Bytes> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -212,7 +227,7 @@ fn told(operation: &'static str, object: String, error: &io::Error) -> StorageEr
             StorageError::AccessDenied { object, why }
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StorageError::Full { object, why },
-        ErrorKind::UnexpectedEof => StorageError::Corrupt { object, why },
+        ErrorKind::UnexpectedEof => StorageError::TooShort { object, why },
         _ => StorageError::Other {
             operation,
             object,

@@ -43,7 +43,8 @@ impl Backend for MemoryBackend {
     }
 
     async fn put(&self, name: &str, bytes: Bytes, _sha256: &Id) -> Result<(), StorageError> {
-        self.objects().insert(name.to_owned(), bytes);
+        let copy = Bytes::copy_from_slice(&bytes);
+        self.objects().insert(name.to_owned(), copy);
         Ok(())
     }
 
@@ -59,7 +60,7 @@ impl Backend for MemoryBackend {
                 object: self.named(name),
             });
         }
-        objects.insert(name.to_owned(), bytes);
+        objects.insert(name.to_owned(), Bytes::copy_from_slice(&bytes));
         Ok(())
     }
 
@@ -74,7 +75,7 @@ impl Backend for MemoryBackend {
             .filter(|end| *end <= bytes.len() as u64);
         match end {
             Some(end) => Ok(bytes.slice(offset as usize..end as usize)),
-            None => Err(StorageError::Corrupt {
+            None => Err(StorageError::TooShort {
                 object: self.named(name),
                 why: format!(
                     "{length} bytes from {offset} asked for, it has {}",

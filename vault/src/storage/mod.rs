@@ -13,6 +13,8 @@
 //! - **Listing in order.** Names come in ascending byte order, each once, with their sizes; an
 //!   object whose `put` returned before the listing began is in it.
 //! - **Delete** of what is not there succeeds.
+//! - **Nothing is kept.** Once a write has returned, the backend holds none of the bytes it was
+//!   given: they may lie in memory that the caller uses again.
 //!
 //! Names are relative to the backend's root, parts joined by `/`.
 

@@ -9,6 +9,7 @@ use super::super::index::Place;
 use super::super::{Inner, pack};
 use crate::error::{Result, VaultError};
 use crate::id::Id;
+use crate::storage::StorageError;
 
 /// Blobs near each other in one pack, which are fetched by one request.
 #[derive(Debug, Clone)]
@@ -112,7 +113,11 @@ fn is_damage(error: &VaultError) -> bool {
     match error {
         VaultError::Damaged { .. } => true,
         VaultError::Storage(error) => {
-            error.is_not_found() || matches!(error, crate::storage::StorageError::Corrupt { .. })
+            error.is_not_found()
+                || matches!(
+                    error,
+                    StorageError::Corrupt { .. } | StorageError::TooShort { .. }
+                )
         }
         _ => false,
     }
@@ -138,13 +143,7 @@ async fn fetch(repository: &Inner, segment: Segment) -> Result<Vec<Vec<u8>>> {
 }
 
 /// A pack that is gone or short is damage of the repository, not of the way there.
-fn told(
-    repository: &Inner,
-    object: &str,
-    segment: &Segment,
-    error: crate::storage::StorageError,
-) -> VaultError {
-    use crate::storage::StorageError;
+fn told(repository: &Inner, object: &str, segment: &Segment, error: StorageError) -> VaultError {
     let what = segment.blobs.first().map_or_else(String::new, |place| {
         format!(" (with {} {})", place.blob.kind, place.blob.id)
     });
@@ -153,7 +152,7 @@ fn told(
             format!("the pack {}{what}", repository.named(object)),
             "it is missing",
         ),
-        StorageError::Corrupt { why, .. } => {
+        StorageError::Corrupt { why, .. } | StorageError::TooShort { why, .. } => {
             VaultError::damaged(format!("the pack {}{what}", repository.named(object)), why)
         }
         error => error.into(),

@@ -90,6 +90,7 @@ impl Attempt<'_> {
             | (429 | 500 | 502 | 503 | 504, _) => StorageError::Unavailable { object, why },
             (412, _) => StorageError::AlreadyExists { object },
             (404, _) => StorageError::NotFound { object },
+            (416, _) => StorageError::TooShort { object, why },
             (401 | 403, _) => StorageError::AccessDenied { object, why },
             _ => self.other(why),
         }

@@ -145,9 +145,8 @@ impl S3Backend {
         let said = answer.content_length().and_then(|n| u64::try_from(n).ok());
         let length = match (expected, said) {
             (Some(expected), Some(said)) if expected != said => {
-                return Err(attempt.other(format!(
-                    "{said} bytes came for a range of {expected}: the range is beyond the object's end"
-                )));
+                let why = format!("{said} bytes came for a range of {expected}");
+                return Err(StorageError::TooShort { object, why });
             }
             (Some(length), _) | (None, Some(length)) => length,
             (None, None) => {

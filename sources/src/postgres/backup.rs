@@ -281,17 +281,25 @@ impl Backup<'_> {
     }
 }
 
+/// Says which database it was, and what a lock has to do with it.
 fn in_database(name: &str, error: SourceError) -> SourceError {
     match error {
         SourceError::Failed {
             class,
             message,
             hint,
-        } => SourceError::Failed {
-            class,
-            message: format!("dumping {name} failed: {message}"),
-            hint,
-        },
+        } => {
+            let waited = message.contains("LOCK TABLE") && message.contains("timeout");
+            SourceError::Failed {
+                class,
+                hint: if waited {
+                    "another session holds a lock on that table; `lock_wait_timeout` sets how long a dump waits for it".to_owned()
+                } else {
+                    hint
+                },
+                message: format!("dumping {name} failed: {message}"),
+            }
+        }
         other => other,
     }
 }

@@ -31,6 +31,7 @@ mod statements;
 mod subscriptions;
 mod swap;
 mod tables;
+mod tables_into_schema;
 mod tls;
 mod toc_selection;
 mod wanted_table;

@@ -2,31 +2,21 @@
 //!
 //! Promise: a table comes whole (see `toc_selection`), and nothing that exists is overwritten: where an object of its
 //! name stands already, the restore is refused before anything is changed.
-//!
-//! Into a schema: the tables are first restored into a scratch database and compared there; there they are moved
-//! into the schema, so that the server itself rewrites every name; then they are copied over by `pg_dump` and `pg_restore`
-//! in one transaction. (Whole databases never are: thousands of tables run out of locks. A few tables do not, and in a
-//! live database half of them would be worse.)
 
 use std::io::Write;
 
 use holdfast_vault::SnapshotReader;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use super::archive::{ArchiveReader, Toc};
-use super::catalog::{self, names};
 use super::compare;
-use super::connect::Server;
-use super::dump_stream::DumpStream;
 use super::load::{self, Part, read_error};
 use super::manifest::{DatabaseManifest, Manifest};
 use super::restore::{Restore, Target, drop_half_made};
-use super::sql::{ident, qualified};
 use super::toc_selection::{Selected, select};
 use super::wanted_table::WantedTable;
-use super::{checks, create, drop, names as made_names, swap, until_cancelled};
+use super::{checks, create, drop, names as made_names, swap, tables_into_schema, until_cancelled};
 use crate::error::SourceError;
-use crate::process::Pipes;
 use crate::run::{RestoreOutcome, RestoredDatabase};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -78,7 +68,15 @@ pub(crate) async fn restore_tables(
             target.name.clone()
         }
         Some(schema) => {
-            into_schema(restore, manifest, &target, &selected, schema, &mut outcome).await?;
+            tables_into_schema::into_schema(
+                restore,
+                manifest,
+                &target,
+                &selected,
+                schema,
+                &mut outcome,
+            )
+            .await?;
             format!("{}, schema {schema}", database.name())
         }
     };
@@ -173,7 +171,8 @@ async fn into_new_database(
     made
 }
 
-async fn make_copy(
+/// A half-made copy that holds the selected tables, compared with the manifest.
+pub(crate) async fn make_copy(
     restore: &Restore<'_>,
     target: &Target<'_>,
     selected: &Selected,
@@ -209,188 +208,4 @@ fn list_file(selected: &Selected) -> std::io::Result<tempfile::NamedTempFile> {
     }
     file.flush()?;
     Ok(file)
-}
-
-async fn into_schema(
-    restore: &Restore<'_>,
-    manifest: &Manifest,
-    target: &Target<'_>,
-    selected: &Selected,
-    schema: &str,
-    outcome: &mut RestoreOutcome,
-) -> Result<(), SourceError> {
-    let checked = until_cancelled(
-        restore.context,
-        checks::check_new(restore, manifest, target),
-    )
-    .await?;
-    outcome.warnings.extend(checked.warnings);
-    until_cancelled(
-        restore.context,
-        check_schema(restore, target, selected, schema),
-    )
-    .await?;
-    let made = async {
-        until_cancelled(restore.context, make_copy(restore, target, selected)).await?;
-        until_cancelled(
-            restore.context,
-            move_into_schema(restore, target, selected, schema),
-        )
-        .await?;
-        until_cancelled(restore.context, restore.context.gate.enter()).await?;
-        restore
-            .context
-            .reporter
-            .phase(&format!("copying into schema {schema}"));
-        check_schema(restore, target, selected, schema).await?;
-        copy_over(restore, target, schema).await
-    };
-    let made = made.await;
-    drop_half_made(restore, &target.copy).await;
-    made
-}
-
-/// The live database is there, and nothing in the schema has the name of a table that comes.
-async fn check_schema(
-    restore: &Restore<'_>,
-    target: &Target<'_>,
-    selected: &Selected,
-    schema: &str,
-) -> Result<(), SourceError> {
-    let live = target.manifest.name();
-    if !catalog::databases(&restore.control)
-        .await?
-        .iter()
-        .any(|database| database.name == live)
-    {
-        return Err(SourceError::refused(
-            format!("there is no database {live} to restore tables into"),
-            "leave out --into-schema: a new database is made",
-        ));
-    }
-    let incoming: Vec<&str> = selected
-        .tables
-        .iter()
-        .map(|(_, name)| name.as_str())
-        .collect();
-    let distinct: std::collections::BTreeSet<&str> = incoming.iter().copied().collect();
-    if distinct.len() < incoming.len() {
-        return Err(SourceError::refused(
-            "two of the tables have the same name in different schemas",
-            "restore them one after the other, into different schemas",
-        ));
-    }
-    let session = restore.server.connect(live).await?;
-    let sql = "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = ANY($2) ORDER BY 1";
-    let existing = names(
-        &session,
-        sql,
-        &[&schema, &incoming],
-        "looking for tables of the same name",
-    )
-    .await?;
-    if existing.is_empty() {
-        return Ok(());
-    }
-    Err(SourceError::refused(
-        format!(
-            "schema {schema} of {live} has {} already, and nothing is overwritten",
-            existing.join(", ")
-        ),
-        "name another schema, or rename these tables",
-    ))
-}
-
-async fn move_into_schema(
-    restore: &Restore<'_>,
-    target: &Target<'_>,
-    selected: &Selected,
-    schema: &str,
-) -> Result<(), SourceError> {
-    let session = restore.server.connect(&target.copy).await?;
-    session
-        .run(
-            &format!("CREATE SCHEMA IF NOT EXISTS {}", ident(schema)),
-            "creating the schema",
-        )
-        .await?;
-    for (from, name) in selected.tables.iter().filter(|(from, _)| from != schema) {
-        let sql = format!(
-            "ALTER TABLE {} SET SCHEMA {}",
-            qualified(from, name),
-            ident(schema)
-        );
-        session.run(&sql, "moving a table into its schema").await?;
-    }
-    session.close().await;
-    Ok(())
-}
-
-/// From the scratch database into the live one, in one transaction.
-async fn copy_over(
-    restore: &Restore<'_>,
-    target: &Target<'_>,
-    schema: &str,
-) -> Result<(), SourceError> {
-    let live = target.manifest.name();
-    let session = restore.server.connect(live).await?;
-    session
-        .run(
-            &format!("CREATE SCHEMA IF NOT EXISTS {}", ident(schema)),
-            "creating the schema",
-        )
-        .await?;
-    let (server, programs, cancel) = (restore.server, &restore.programs, &restore.context.cancel);
-    let reporter = || Some(restore.context.reporter.clone());
-    let dumping = server
-        .program(&programs.pg_dump(), programs.major)?
-        .arg("--format=custom")
-        .arg("--compress=0")
-        .arg(format!("--table={}.*", ident(schema)))
-        .arg(Server::database_argument(&target.copy))
-        .start(
-            Pipes {
-                stdin: false,
-                stdout: true,
-            },
-            cancel,
-            reporter(),
-        )?;
-    let mut loading = server
-        .program(&programs.pg_restore(), programs.major)?
-        .arg("--format=custom")
-        .arg("--exit-on-error")
-        .arg("--single-transaction")
-        .arg(Server::database_argument(live))
-        .start(
-            Pipes {
-                stdin: true,
-                stdout: false,
-            },
-            cancel,
-            reporter(),
-        )?;
-    let (mut stream, outcome) = DumpStream::new(dumping)?;
-    let mut stdin = loading
-        .stdin
-        .take()
-        .ok_or_else(|| SourceError::permanent("pg_restore was started without a pipe", ""))?;
-    let copied = tokio::io::copy(&mut stream, &mut stdin).await;
-    let _closed = stdin.shutdown().await;
-    drop(stdin);
-    let dumped = outcome.take();
-    if matches!(dumped, Some(Err(_))) {
-        loading.stop();
-    }
-    let exit = loading.waiter().wait().await;
-    match dumped {
-        _ if cancel.is_cancelled() && !exit.success() => Err(SourceError::Cancelled),
-        Some(Err(error)) => Err(error),
-        _ => {
-            exit.into_result("pg_restore")?;
-            copied.map(|_| ()).map_err(|error| {
-                SourceError::retryable(format!("copying the tables failed: {error}"), "")
-            })
-        }
-    }
 }

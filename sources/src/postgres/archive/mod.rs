@@ -11,6 +11,8 @@
 
 mod cursor;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod toc;
 
 pub(crate) use reader::{ArchiveReader, ArchiveSummary};

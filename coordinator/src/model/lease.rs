@@ -41,10 +41,11 @@ impl LeaseTerms {
         let renewed = lease.map_or(started, |lease| lease.renewed.max(started));
         match state {
             RunState::Assigned | RunState::Running => Some(renewed + self.lease),
-            // Renewals prolong nothing here: the permission is counted from when it was given.
+            // The permission is counted from when it was given, and renewals do not prolong it. They keep the run
+            // where it is: an agent that is still at work (a swap takes its time) will say how it ended.
             RunState::Committing => {
                 let permitted = lease.and_then(|lease| lease.permitted).unwrap_or(started);
-                Some(permitted + self.commit_window + self.lease)
+                Some((permitted + self.commit_window).max(renewed) + self.lease)
             }
             _ => None,
         }
@@ -76,21 +77,19 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_prolongs_work_but_not_a_permission() {
+    fn a_committing_run_stays_for_its_window_and_as_long_as_it_is_renewed() {
         let started = Instant::now();
-        let later = started + Duration::from_secs(1000);
-        let lease = Lease {
-            renewed: later,
-            permitted: Some(started + Duration::from_secs(5)),
+        let after = |seconds| started + Duration::from_secs(seconds);
+        let lapses = |state, renewed, permitted| {
+            let lease = Lease {
+                renewed: after(renewed),
+                permitted: Some(after(permitted)),
+            };
+            TERMS.lapses_at(state, Some(lease), started)
         };
-        assert_eq!(
-            TERMS.lapses_at(RunState::Running, Some(lease), started),
-            Some(later + TERMS.lease)
-        );
-        assert_eq!(
-            TERMS.lapses_at(RunState::Committing, Some(lease), started),
-            Some(started + Duration::from_secs(5 + 60 + 30))
-        );
+        assert_eq!(lapses(RunState::Running, 7, 5), Some(after(7 + 60)));
+        assert_eq!(lapses(RunState::Committing, 7, 5), Some(after(5 + 30 + 60)));
+        assert_eq!(lapses(RunState::Committing, 1000, 5), Some(after(1060)));
     }
 
     #[test]

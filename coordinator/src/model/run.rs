@@ -5,8 +5,9 @@
 //!
 //! 1. Only [`Step::Assign`] hands a run out, only from `queued`, and each time under the next epoch.
 //! 2. Only [`Step::Permit`] allows the final write, only while the epoch that asks is the current one.
-//! 3. From `committing` a run goes back to `queued` only by [`Step::WindowOver`], which is taken after the permission
-//!    has run out by the agent's own monotonic clock (counted from before it asked) plus a whole lease.
+//! 3. From `committing` a run goes back to `queued` only by [`Step::WindowOver`]: after the permission has run out by the
+//!    agent's own monotonic clock (counted from before it asked) plus a whole lease, or when the agent gives it back, and
+//!    then it is not handed out before the permission has run out.
 //!
 //! So when epoch n+1 is handed out, the permission of epoch n is void; what it wrote in time is found by epoch n+1
 //! under the permitted id, and what it writes later is an orphan.
@@ -30,7 +31,7 @@ pub enum Step {
     Cancel,
     /// The lease lapsed, or the agent failed in a way worth another try.
     Requeue,
-    /// The time to commit, and a lease on top, are over without an answer.
+    /// The time to commit, and a lease on top, are over without an answer; or the agent failed while it committed.
     WindowOver,
     /// Its leases lapsed too often: nobody can say what became of it.
     GiveUp,

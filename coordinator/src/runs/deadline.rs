@@ -34,7 +34,7 @@ pub fn remaining(coordinator: &Coordinator, run: &RunRecord, now: i64) -> Durati
 }
 
 /// Fails runs whose time is over. An agent ends its work by itself when its time is over; it gets one lease more to say so.
-/// A queued run may wait as long for its agent as it may take. What is `committing` has a window of its own.
+/// A queued run may wait as long for its agent as it may take; one that is `committing` has its window on top.
 pub async fn end_overdue(coordinator: &Coordinator) -> Result<()> {
     let unfinished = {
         let mut connection = coordinator.store.read().await?;
@@ -48,6 +48,10 @@ pub async fn end_overdue(coordinator: &Coordinator) -> Result<()> {
             RunState::Queued if run.started_micros == 0 => (run.created_micros, limit),
             RunState::Queued => (run.started_micros, limit),
             RunState::Assigned | RunState::Running => (run.started_micros, limit + grace),
+            RunState::Committing => {
+                let window = coordinator.config.runs.commit_window;
+                (run.started_micros, limit + window + grace)
+            }
             _ => continue,
         };
         if now.saturating_sub(since) > micros(limit) {

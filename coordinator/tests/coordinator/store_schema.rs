@@ -2,6 +2,7 @@
 
 use holdfast_coordinator::app::{EXIT_REFUSED, ServeError};
 use holdfast_coordinator::store::{Store, StoreError};
+use holdfast_proto::v1;
 
 use crate::support::{Database, Installation, on_both};
 
@@ -68,7 +69,7 @@ async fn the_state_survives_a_restart(database: Database) {
     let mut control = at.admin().await;
     at.add_vault(&mut control, "main").await;
     let status = control
-        .status(Default::default())
+        .status(v1::StatusRequest {})
         .await
         .expect("status")
         .into_inner();
@@ -82,7 +83,7 @@ async fn the_state_survives_a_restart(database: Database) {
     let running = at.start().await;
     let mut control = at.admin().await;
     let status = control
-        .status(Default::default())
+        .status(v1::StatusRequest {})
         .await
         .expect("status")
         .into_inner();
@@ -100,7 +101,7 @@ async fn another_master_key_opens_no_vault() {
     std::fs::remove_file(&key).expect("removed");
     holdfast_coordinator::init::init(&at.options()).expect("a new key");
     let running = at.start().await;
-    let request = holdfast_proto::v1::GetVaultKitRequest {
+    let request = v1::GetVaultKitRequest {
         name: "main".into(),
     };
     let refused = at

@@ -57,13 +57,17 @@ async fn latest(client: &Client, source: &str) -> Result<v1::Snapshot, CommandEr
     };
     let call = |mut control: Control| async move { control.get_source(request).await };
     let found = client.call(QUICK, call).await?;
-    found.latest.ok_or_else(|| {
-        CommandError::not_found(format!("{source} has no snapshot to restore")).hint(format!(
-            "orphans are restored by id: holdfastctl snapshot list --source {source} --orphans"
-        ))
-    })
+    match found.latest {
+        Some(latest) => by_id(client, &latest.id).await,
+        None => Err(
+            CommandError::not_found(format!("{source} has no snapshot to restore")).hint(format!(
+                "orphans are restored by id: holdfastctl snapshot list --source {source} --orphans"
+            )),
+        ),
+    }
 }
 
+/// Asks for one moment's snapshot. Lists leave the manifests out, so that the one found is fetched whole.
 async fn at_or_before(
     client: &Client,
     source: &str,
@@ -84,7 +88,6 @@ async fn at_or_before(
         .filter(fits)
         .max_by_key(|snapshot| snapshot.time_micros);
     match newest {
-        // A list may leave the manifests out.
         Some(newest) => by_id(client, &newest.id).await,
         None => Err(CommandError::not_found(format!(
             "{source} has no snapshot at or before {}",

@@ -14,14 +14,8 @@ use crate::output::Output;
 #[derive(Parser)]
 #[command(name = "holdfastctl", version)]
 pub struct Cli {
-    /// The configuration [default: ~/.config/holdfast/ctl.toml]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "HOLDFAST_CONFIG",
-        hide_env_values = true
-    )]
+    /// The configuration [default: $HOLDFAST_CONFIG, or ~/.config/holdfast/ctl.toml]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print JSON; field names are stable. Commands that wait print a line for each event, the last one with the run
     #[arg(long, global = true)]

@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 use crate::exit::CommandError;
 
+/// Names it where no argument does.
+const VARIABLE: &str = "HOLDFAST_CONFIG";
+
 /// Where people put it when they say nothing else, below the home folder.
 const DEFAULT_PATH: &str = ".config/holdfast/ctl.toml";
 
@@ -35,7 +38,7 @@ impl Config {
     pub fn load(given: Option<&Path>) -> Result<Self, CommandError> {
         let path = match given {
             Some(path) => path.to_owned(),
-            None => default_path()?,
+            None => usual_path()?,
         };
         let file = read(&path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -49,7 +52,10 @@ impl Config {
     }
 }
 
-fn default_path() -> Result<PathBuf, CommandError> {
+fn usual_path() -> Result<PathBuf, CommandError> {
+    if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
     match std::env::home_dir() {
         Some(home) => Ok(home.join(DEFAULT_PATH)),
         None => Err(CommandError::usage(

@@ -66,6 +66,7 @@ fn what_is_not_there_is_not_found() {
         ["source", "show", "nobody"],
         ["restore", "nobody", "--yes"],
         ["restore", "orders-db", "--snapshot=2020-01-01T00:00:00Z"],
+        ["restore", "orders-db", "--database=nodb"],
     ] {
         run(coordinator.ctl(&arguments)).expect_code(5);
     }
@@ -187,7 +188,9 @@ fn contradictions_are_told_before_anybody_is_asked() {
 #[test]
 fn a_configuration_that_cannot_work_says_where() {
     let coordinator = Coordinator::start();
-    let missing = run(bare_ctl(&["status"])).expect_code(2);
+    let mut unset = bare_ctl(&["status"]);
+    unset.env("HOLDFAST_CONFIG", "");
+    let missing = run(unset).expect_code(2);
     missing.err_has(&[
         "/nonexistent/.config/holdfast/ctl.toml",
         "holdfast-coordinator init",

@@ -20,7 +20,7 @@ fn a_backup_is_shown_while_it_runs_and_summed_up_at_its_end() {
         "warning: database template0 was skipped",
     ]);
     said.err_has(&[
-        &format!("backup of orders-db: run {RUN}"),
+        &format!("started the backup of orders-db (run {RUN})"),
         "running",
         "dumping app: read 10.0 MiB of about 1.2 GiB, stored 2.5 MiB, about 30 s left",
         "pg_dump: pg_dump: warning: odd \\u{1b}[2J thing",
@@ -380,7 +380,7 @@ fn the_safety_backup_comes_first_and_its_failure_is_told() {
         .expect_code(3)
         .err_has(&[
             "DROPPED at the end, after a safety backup",
-            &format!("safety backup first: run {SAFETY_RUN}"),
+            &format!("a safety backup comes first: run {SAFETY_RUN}"),
             "the safety backup did not succeed",
             "the run before it did not succeed",
         ]);

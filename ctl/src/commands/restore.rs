@@ -95,6 +95,7 @@ pub async fn run(context: &Context, args: RestoreArgs) -> Result<(), CommandErro
     let client = context.client().await?;
     // 2. Which snapshot.
     let snapshot = resolve::snapshot(&client, &args.source, &args.snapshot).await?;
+    args.check_databases(&snapshot)?;
     // 3. What will happen, and leave to do it.
     let plan = args.plan(&snapshot, Timestamp::now());
     if args.is_in_place() {
@@ -143,6 +144,24 @@ impl RestoreArgs {
             source: self.target_source().to_owned(),
             vault: String::new(),
             detail: Some(v1::run_spec::Detail::Restore(restore)),
+        }
+    }
+
+    /// A misspelt database is told before anything starts. A manifest that names none leaves it to the agent.
+    fn check_databases(&self, snapshot: &v1::Snapshot) -> Result<(), CommandError> {
+        let held = manifest::databases(&snapshot.manifest_json);
+        let is_held = |name: &String| held.iter().any(|database| database.name == *name);
+        match self.database.iter().find(|name| !is_held(name)) {
+            Some(name) if !held.is_empty() => {
+                let names: Vec<String> =
+                    held.iter().map(|database| clean(&database.name)).collect();
+                let id = short(&snapshot.id);
+                Err(
+                    CommandError::not_found(format!("snapshot {id} holds no database {name:?}"))
+                        .hint(format!("it holds: {}", names.join(", "))),
+                )
+            }
+            _ => Ok(()),
         }
     }
 

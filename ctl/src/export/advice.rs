@@ -16,7 +16,12 @@ pub fn lines(paths: &[&Path], compression: Compression) -> Vec<String> {
         .iter()
         .filter(|path| bare_name(path).ends_with(".dump"))
     {
-        let line = command(path, compression, "pg_restore --create -d postgres", " ");
+        // The database that pg_restore connects to is there already.
+        let program = match bare_name(path).as_str() {
+            "postgres.dump" => "pg_restore -d postgres",
+            _ => "pg_restore --create -d postgres",
+        };
+        let line = command(path, compression, program, " ");
         lines.push(format!("  {line}"));
     }
     if !lines.is_empty() {
@@ -63,6 +68,8 @@ mod tests {
             lines[2],
             "  gunzip -c 'out/databases/my app.dump.gz' | pg_restore --create -d postgres"
         );
+        let maintenance = super::lines(&[Path::new("postgres.dump")], Compression::None);
+        assert_eq!(maintenance[1], "  pg_restore -d postgres postgres.dump");
         assert!(super::lines(&[Path::new("x.json")], Compression::None).is_empty());
     }
 }

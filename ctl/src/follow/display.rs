@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::exit::CommandError;
 use crate::output::human::{clean, duration, size, time};
-use crate::output::view::{ProgressView, RunView, kind, state};
+use crate::output::result::subject;
+use crate::output::view::{ProgressView, RunView, state};
 use crate::output::{Output, note};
 
 /// Without a terminal a line of progress comes at each new phase, and otherwise this often.
@@ -53,15 +54,9 @@ impl Display {
             }));
         }
         if let Some(safety) = safety {
-            self.note(&format!("safety backup first: run {}", safety.id));
+            self.note(&format!("a safety backup comes first: run {}", safety.id));
         }
-        let spec = run.spec.clone().unwrap_or_default();
-        self.note(&format!(
-            "{} of {}: run {}",
-            kind(&spec),
-            clean(&spec.source),
-            run.id
-        ));
+        self.note(&format!("started {}", subject(run)));
         Ok(())
     }
 
@@ -199,11 +194,11 @@ pub fn log_line(line: &v1::LogLine) -> String {
 }
 
 fn progress_line(progress: &v1::Progress) -> String {
-    let mut line = format!(
-        "{}: read {}",
-        clean(&progress.phase),
-        size(progress.read_bytes)
-    );
+    let mut line = clean(&progress.phase);
+    if progress.read_bytes == 0 {
+        return line;
+    }
+    line.push_str(&format!(": read {}", size(progress.read_bytes)));
     if progress.expected_bytes > 0 {
         line.push_str(&format!(" of about {}", size(progress.expected_bytes)));
     }

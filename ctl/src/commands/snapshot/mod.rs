@@ -139,7 +139,8 @@ async fn show(context: &Context, snapshot_id: String) -> Result<(), CommandError
         .output
         .show(&SnapshotView::from(&snapshot), |output| {
             for (name, value) in facts(&snapshot, Timestamp::now()) {
-                output.line(&format!("{name:<10} {}", clean(&value)))?;
+                let shown = if value.is_empty() { "-" } else { &value };
+                output.line(&format!("{name:<10} {}", clean(shown)))?;
             }
             let databases = manifest::databases(&snapshot.manifest_json);
             if databases.is_empty() {
@@ -192,7 +193,10 @@ async fn files(
     };
     let listed = opened.files().await;
     let (snapshot_id, source) = (opened.id.clone(), opened.source.clone());
-    let files = listed.map(|entries| entries.iter().map(|entry| file(&opened, entry)).collect());
+    let files = listed.map(|entries| {
+        let views = entries.iter().map(|entry| file(&opened, entry));
+        views.filter(|file| file.path != source).collect()
+    });
     opened.close().await;
     let files: Vec<FileView> = files?;
     let document = json!({ "snapshot_id": snapshot_id, "source": source, "files": files });

@@ -165,11 +165,8 @@ fn print_findings(output: Output, answer: &v1::AddVaultResponse) -> Result<(), C
     }
     for finding in &answer.findings {
         let mark = if finding.ok { "ok" } else { "NO" };
-        output.line(&format!(
-            "{mark}  {:<20} {}",
-            clean(&finding.name),
-            clean(&finding.detail)
-        ))?;
+        let (name, detail) = (clean(&finding.name), clean(&finding.detail));
+        output.line(format!("{mark}  {name:<20} {detail}").trim_end())?;
     }
     if let Some(vault) = &answer.vault {
         let credentials = match vault.credentials.as_str() {
@@ -185,5 +182,5 @@ fn print_findings(output: Output, answer: &v1::AddVaultResponse) -> Result<(), C
             clean(&vault.address)
         ))?;
     }
-    output.line("")
+    Ok(())
 }

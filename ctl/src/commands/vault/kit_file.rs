@@ -97,6 +97,6 @@ pub fn hand_over<T: Serialize>(
             "recovery kit written to {}; print it and keep it offline",
             path.display()
         )),
-        None => output.line(kit.trim_end()),
+        None => output.line(&format!("\n{}", kit.trim_end())),
     }
 }

@@ -135,10 +135,10 @@ async fn scan(context: &Context, name: String) -> Result<(), CommandError> {
     });
     context.output.show(&document, |output| {
         output.line(&format!(
-            "{}: {} repositories, {}; {} new in the catalog, {} missing in the vault, {}",
+            "{}: {} in repositories of {}; {} new in the catalog, {} missing in the vault, {}",
             clean(&name),
-            found.repositories,
             count(found.snapshots, "snapshot"),
+            count(found.repositories, "source"),
             found.added,
             found.missing,
             count(found.orphans, "orphan"),

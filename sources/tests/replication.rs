@@ -282,3 +282,29 @@ async fn logical_slots_are_refused_or_moved() {
     )
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_that_a_late_client_stops_leaves_the_subscription_running() {
+    let story = std::sync::Arc::new(story("subscription-late").await);
+    let other = story.clone();
+    let mut gate = support::Gate::open();
+    gate.on_enter = Box::new(move || {
+        let story = other.clone();
+        std::thread::spawn(move || story.subscriber.try_sql("app", "SELECT pg_sleep(20)"));
+        std::thread::sleep(Duration::from_millis(500));
+    });
+    let run = Run::with_gate(gate);
+    let request = with(Subscriptions::Move);
+    let error = story
+        .vault
+        .restore(&*story.source, &story.id, &request, &run)
+        .await
+        .unwrap_err();
+    assert_refused(&error, &["in use", "--disconnect-clients"]);
+    assert_eq!(names(&story.subscriber), ["app", "postgres"]);
+    story.publisher.sql(
+        "app",
+        "INSERT INTO t SELECT i FROM generate_series(201, 250) i",
+    );
+    until(&story.subscriber, "app", "SELECT count(*) FROM t", "250").await;
+}

@@ -252,6 +252,43 @@ async fn a_closed_gate_leaves_the_live_database_and_no_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_wakes_up_late_swaps_and_drops_nothing_of_its_successor() {
+    let story = story("swap-zombie").await;
+    let server = story.server.clone();
+    let mut gate = Gate::open();
+    gate.on_enter = Box::new(move || {
+        let copy = server.sql(
+            "postgres",
+            "SELECT datname FROM pg_database WHERE datname LIKE 'app_restoring_%'",
+        );
+        server.sql("postgres", &format!("DROP DATABASE {copy}"));
+        server.sql("postgres", &format!("CREATE DATABASE {copy}"));
+    });
+    let run = Run::with_gate(gate);
+    let error = story.restore(&of(&["app"]), &run).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("no longer the one that this attempt made"),
+        "{error}"
+    );
+    assert_eq!(story.server.sql("app", COUNT), "10 bad");
+    let copy = format!("app_restoring_{}", run.tag());
+    assert_eq!(
+        names(&story.server),
+        ["app".to_owned(), copy, "postgres".to_owned()]
+    );
+
+    // The successor's attempt takes the name over and succeeds.
+    let successor = Run {
+        id: run.id.clone(),
+        ..Run::new()
+    };
+    story.restore(&of(&["app"]), &successor).await.unwrap();
+    assert_eq!(story.server.sql("app", COUNT), "1000 good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancelling_takes_the_half_made_copy_away() {
     let story = story("swap-cancel").await;
     for at in ["creating", "loading", "comparing", "asking"] {

@@ -180,6 +180,16 @@ fn setting(role: Option<String>, stored: &str) -> Option<Setting> {
     })
 }
 
+/// The oid of the database of that name.
+pub(crate) async fn database_oid(
+    session: &Session,
+    name: &str,
+) -> Result<Option<u32>, SourceError> {
+    let sql = "SELECT oid FROM pg_database WHERE datname = $1";
+    let rows = query(session, sql, &[&name], "looking for a database").await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
+
 /// The value of one setting of a database, for all roles.
 pub(crate) async fn database_setting(
     session: &Session,

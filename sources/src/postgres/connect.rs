@@ -20,6 +20,10 @@ use crate::error::SourceError;
 use crate::process::Program;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// A server that vanished is noticed after two minutes, by us and by client programs.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 6;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How the sessions are named in pg_stat_activity.
 pub(crate) const APPLICATION_NAME: &str = "holdfast";
@@ -119,7 +123,9 @@ impl Server {
             .dbname(database)
             .application_name(APPLICATION_NAME)
             .connect_timeout(CONNECT_TIMEOUT)
-            .keepalives_idle(Duration::from_secs(60))
+            .keepalives_idle(KEEPALIVE_IDLE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
+            .keepalives_retries(KEEPALIVE_RETRIES)
             .ssl_mode(match self.tls {
                 TlsMode::Disable => SslMode::Disable,
                 TlsMode::Prefer => SslMode::Prefer,
@@ -242,7 +248,12 @@ impl Server {
 
     /// The argument that names `database`, safe for every name.
     pub(crate) fn database_argument(database: &str) -> String {
-        format!("--dbname={}", conninfo("dbname", database))
+        format!(
+            "--dbname={} keepalives_idle={} keepalives_interval={} keepalives_count={KEEPALIVE_RETRIES}",
+            conninfo("dbname", database),
+            KEEPALIVE_IDLE.as_secs(),
+            KEEPALIVE_INTERVAL.as_secs(),
+        )
     }
 }
 

@@ -13,38 +13,38 @@ pub(crate) const COPY_COMMENT: &str = "holdfast: half-made copy";
 const HAS_PROVIDER: u32 = 15;
 const HAS_ICU_RULES: u32 = 16;
 
-/// Creates the target's copy from template0, empty, with the properties that cannot be changed later.
+/// Creates the target's copy from template0, empty, marked as half made, with the properties that cannot be changed
+/// later.
 pub(crate) async fn create(restore: &Restore<'_>, target: &Target<'_>) -> Result<(), SourceError> {
-    create_named(restore, &target.copy, &target.manifest.properties).await
-}
-
-/// Creates an empty database `name` with another one's properties, marked as a half-made copy.
-pub(crate) async fn create_named(
-    restore: &Restore<'_>,
-    name: &str,
-    properties: &DatabaseProperties,
-) -> Result<(), SourceError> {
+    let (name, properties) = (&target.copy, &target.manifest.properties);
+    let doing = format!("creating {name}");
+    restore.copies.begin(name);
     let sql = create_statement(name, properties, restore.facts.major);
     restore
         .control
-        .run(&sql, &format!("creating {name}"))
+        .run(&sql, &doing)
         .await
         .map_err(locale_hint)?;
+    let oid = catalog::database_oid(&restore.control, name).await?;
+    restore.copies.made(name, oid.ok_or_else(|| lost(name))?);
     let comment = format!(
         "{COPY_COMMENT} of {}, run {}",
         properties.name, restore.context.run_id
     );
-    restore
-        .control
-        .run(
-            &format!(
-                "COMMENT ON DATABASE {} IS {}",
-                ident(name),
-                literal(&comment)
-            ),
-            "marking the copy",
-        )
-        .await
+    let sql = format!(
+        "COMMENT ON DATABASE {} IS {}",
+        ident(name),
+        literal(&comment)
+    );
+    restore.control.run(&sql, &doing).await
+}
+
+/// The copy of this attempt is not there, or is another's.
+pub(crate) fn lost(copy: &str) -> SourceError {
+    SourceError::retryable(
+        format!("the copy {copy} is no longer the one that this attempt made"),
+        "another attempt of the run has taken over",
+    )
 }
 
 fn locale_hint(error: SourceError) -> SourceError {

@@ -86,7 +86,32 @@ pub(crate) async fn load(
         Fed::Closed if exit.success() && matches!(part, Part::Whole { .. }) => Err(
             SourceError::retryable("pg_restore ended before it had read the whole dump", ""),
         ),
-        _ => exit.into_result("pg_restore"),
+        _ => exit.into_result("pg_restore").map_err(classify),
+    }
+}
+
+/// What the server says against a statement of the dump it says again the next time, unless it speaks of itself.
+fn classify(error: SourceError) -> SourceError {
+    const PASSING: [&str; 5] = [
+        "terminating connection",
+        "server closed the connection",
+        "the database system is",
+        "deadlock detected",
+        "lock timeout",
+    ];
+    match error {
+        SourceError::Failed { message, hint, .. }
+            if message.contains("ERROR:") && !PASSING.iter().any(|sign| message.contains(sign)) =>
+        {
+            let full = message.contains("No space left");
+            let hint = if full {
+                "make room on the server's disk".to_owned()
+            } else {
+                hint
+            };
+            SourceError::permanent(message, hint)
+        }
+        other => other,
     }
 }
 

@@ -37,6 +37,7 @@ mod toc_selection;
 mod wanted_table;
 
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use holdfast_vault::{BackupWriter, SnapshotReader};
@@ -122,14 +123,19 @@ impl Source for Postgres {
     }
 }
 
-/// Runs `work` until the run is cancelled. What a dropped future held (sessions, programs) ends with it.
+/// How long cancelled work may take to end in order, its child programs included, before it is cut off.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs `work` until the run is cancelled. Then the work has a moment to end in order: it meets the cancelled token at
+/// every child program. What a future that is cut off held (sessions, programs) ends with it.
 async fn until_cancelled<T>(
     context: &RunContext,
     work: impl Future<Output = Result<T, SourceError>>,
 ) -> Result<T, SourceError> {
-    context
-        .cancel
-        .run_until_cancelled(work)
-        .await
-        .unwrap_or(Err(SourceError::Cancelled))
+    let mut work = std::pin::pin!(work);
+    if let Some(done) = context.cancel.run_until_cancelled(&mut work).await {
+        return done;
+    }
+    let _ended = tokio::time::timeout(CANCEL_GRACE, work).await;
+    Err(SourceError::Cancelled)
 }

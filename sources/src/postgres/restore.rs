@@ -5,6 +5,9 @@
 //! away again. A run that is given out anew finds by [`swap::swapped_already`] that its swap has happened, and reports
 //! that instead of doing it twice.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use holdfast_vault::SnapshotReader;
 
 use super::Postgres;
@@ -46,6 +49,8 @@ pub(crate) struct Restore<'a> {
     /// A database that is none of the targets, and a session in it.
     pub control_database: String,
     pub control: Session,
+    /// The copies that this attempt made.
+    pub copies: Copies,
 }
 
 /// Runs the whole restore.
@@ -82,6 +87,7 @@ pub(crate) async fn restore(
         root,
         control_database,
         control,
+        copies: Copies::default(),
     };
     if !request.tables.is_empty() {
         return tables::restore_tables(&restore, &manifest, wanted[0], outcome).await;
@@ -316,15 +322,54 @@ impl Restore<'_> {
     }
 }
 
-/// Takes one half-made copy away with a session of its own: the control session may be what failed.
+/// Takes one half-made copy away with a session of its own: the control session may be what failed. Only a copy that
+/// this attempt made: one of the same name may be a later attempt's.
 pub(crate) async fn drop_half_made(restore: &Restore<'_>, copy: &str) {
     let dropping = async {
         let session = restore.server.connect(&restore.control_database).await?;
-        drop::drop_database(restore.server, &session, copy).await
+        let there = catalog::database_oid(&session, copy).await?;
+        if there.is_some_and(|oid| restore.copies.made_here(copy, oid)) {
+            drop::drop_database(restore.server, &session, copy).await?;
+        }
+        Ok::<(), SourceError>(())
     };
     if let Err(error) = dropping.await {
         let text =
             format!("the half-made copy {copy} could not be dropped; it is swept later: {error}");
         restore.context.reporter.log("warn", &text);
+    }
+}
+
+/// Which copies an attempt made, by oid. The names are the same in every attempt of a run; an attempt that was taken for
+/// dead and wakes up must neither swap in nor drop what its successor is making.
+#[derive(Debug, Default)]
+pub(crate) struct Copies(Mutex<BTreeMap<String, Option<u32>>>);
+
+impl Copies {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Option<u32>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is about to be created.
+    pub(crate) fn begin(&self, copy: &str) {
+        self.lock().insert(copy.to_owned(), None);
+    }
+
+    /// It was created.
+    pub(crate) fn made(&self, copy: &str, oid: u32) {
+        self.lock().insert(copy.to_owned(), Some(oid));
+    }
+
+    /// Its oid, once it was created.
+    pub(crate) fn oid(&self, copy: &str) -> Option<u32> {
+        self.lock().get(copy).copied().flatten()
+    }
+
+    /// Whether the database `copy` with this oid is this attempt's; also when its creation was cut off before its oid
+    /// was known.
+    fn made_here(&self, copy: &str, oid: u32) -> bool {
+        self.lock()
+            .get(copy)
+            .is_some_and(|made| made.is_none_or(|made| made == oid))
     }
 }

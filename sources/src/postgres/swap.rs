@@ -5,13 +5,15 @@
 //! transaction, so a crash of anybody at any moment leaves either all old names or all new ones, and never a database
 //! that refuses connections. (Forbidding connections beforehand by a committed ALTER DATABASE would.) Sessions are ended, when
 //! that was asked for, by a second session while the first one holds the lock: nobody can slip in between.
-//! The gate is asked before all of it, since a run that was given out anew must not swap twice.
+//! The gate is asked before all of it, since a run that was given out anew must not swap twice; and should an attempt
+//! fall asleep behind the gate and wake up late, it finds in its transaction that the copy is not the one it made, or that
+//! the safety copy's name is taken, and changes nothing.
 
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use super::catalog::{databases, query};
+use super::catalog::{self, databases, query};
 use super::connect::{Session, failed};
 use super::restore::{Restore, Target};
 use super::sql::ident;
@@ -103,7 +105,7 @@ async fn enable_again(restore: &Restore<'_>, disabled: Disabled) {
 
 async fn rename_all(restore: &Restore<'_>, targets: &[Target<'_>]) -> Result<(), SourceError> {
     let session = restore.server.connect(&restore.control_database).await?;
-    let renaming = in_one_transaction(&session, targets);
+    let renaming = in_one_transaction(restore, &session, targets);
     let outcome = if restore.request.disconnect_clients
         || restore.request.subscriptions != Subscriptions::Refuse
     {
@@ -129,37 +131,45 @@ enum Failed {
     Theirs(tokio_postgres::Error),
 }
 
-async fn in_one_transaction(session: &Session, targets: &[Target<'_>]) -> Result<(), Failed> {
-    let run = |sql: String| async move {
-        session
-            .client
-            .batch_execute(&sql)
-            .await
-            .map_err(Failed::Theirs)
-    };
-    run("BEGIN".to_owned()).await?;
+impl From<tokio_postgres::Error> for Failed {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Theirs(error)
+    }
+}
+
+async fn in_one_transaction(
+    restore: &Restore<'_>,
+    session: &Session,
+    targets: &[Target<'_>],
+) -> Result<(), Failed> {
+    let client = &session.client;
+    client.batch_execute("BEGIN").await?;
     for target in targets {
-        if target.replaces {
-            run(format!(
-                "ALTER DATABASE {} RENAME TO {}",
-                ident(&target.name),
-                ident(&target.before)
-            ))
-            .await?;
-        }
-        run(format!(
-            "ALTER DATABASE {} RENAME TO {}",
+        let (name, copy, before) = (
+            ident(&target.name),
             ident(&target.copy),
-            ident(&target.name)
-        ))
-        .await?;
+            ident(&target.before),
+        );
+        if target.replaces {
+            let rename = format!("ALTER DATABASE {name} RENAME TO {before}");
+            client.batch_execute(&rename).await?;
+        }
+        let rename = format!("ALTER DATABASE {copy} RENAME TO {name}");
+        client.batch_execute(&rename).await?;
+        // Its lock is ours now: what it is cannot change any more.
+        let there = catalog::database_oid(session, &target.name).await;
+        if there.map_err(Failed::Ours)? != restore.copies.oid(&target.copy) {
+            return Err(Failed::Ours(create::lost(&target.copy)));
+        }
         for statement in create::final_statements(target) {
-            run(statement).await?;
+            client.batch_execute(&statement).await?;
         }
     }
     // Whatever the role prefers: this commit is on disk before it is answered, and so is all that was loaded before it.
-    run("SET LOCAL synchronous_commit = on".to_owned()).await?;
-    run("COMMIT".to_owned()).await
+    client
+        .batch_execute("SET LOCAL synchronous_commit = on")
+        .await?;
+    Ok(client.batch_execute("COMMIT").await?)
 }
 
 /// Ends sessions in the live databases for ever; comes back only when that fails.

@@ -147,7 +147,7 @@ async fn into_new_database(
 ) -> Result<(), SourceError> {
     let targets = std::slice::from_ref(target);
     if swap::swapped_already(&restore.control, targets, restore.context).await? {
-        return Ok(());
+        return create::unmark(restore, target).await;
     }
     let checked = until_cancelled(
         restore.context,
@@ -164,11 +164,11 @@ async fn into_new_database(
         .await?;
         swap::swap(restore, targets).await
     };
-    let made = made.await;
-    if made.is_err() {
+    if let Err(error) = made.await {
         drop_half_made(restore, &target.copy).await;
+        return Err(error);
     }
-    made
+    create::unmark(restore, target).await
 }
 
 /// A half-made copy that holds the selected tables, compared with the manifest.

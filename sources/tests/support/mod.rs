@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 /// The one `[[source]]` of a configuration.
 #[derive(serde::Deserialize)]
 pub struct Configuration {
-    source: SourceConfig,
+    pub source: SourceConfig,
 }
 
 /// A source named `db` on `server`, with more lines of configuration.

@@ -201,3 +201,67 @@ fn snapshot_of(options: &BackupOptions, summary: &BackupSummary) -> Snapshot {
         program_version: Some(format!("holdfast {}", env!("CARGO_PKG_VERSION"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Repository;
+    use super::super::lock::LockTimes;
+    use super::*;
+    use crate::storage::Storage;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn losing_the_lock_ends_the_backup() {
+        let storage = Storage::memory();
+        let mut repository = Repository::create(storage.clone(), &"p".into())
+            .await
+            .expect("made");
+        let inner = Arc::get_mut(&mut repository.inner).expect("one owner");
+        inner.lock_times = LockTimes {
+            refresh: Duration::from_millis(30),
+            ..LockTimes::default()
+        };
+        let options = BackupOptions::new("host", "/db");
+        let writer = repository
+            .begin_backup(options.clone())
+            .await
+            .expect("begun");
+        let remove = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            for lock in storage.list("locks/").await.expect("listed") {
+                storage.delete(&lock.name).await.expect("deleted");
+            }
+        };
+        let (reader, mut feed) = tokio::io::simplex(100);
+        tokio::io::AsyncWriteExt::write_all(&mut feed, b"some")
+            .await
+            .expect("fed");
+        let stream = writer.write_stream(
+            "a",
+            FileMeta::default(),
+            ChunkerKind::ContentDefined,
+            reader,
+        );
+        let (written, ()) = tokio::join!(stream, remove);
+        assert!(
+            matches!(written, Err(VaultError::LockLost { .. })),
+            "{written:?}"
+        );
+        assert!(matches!(
+            writer.finish().await,
+            Err(VaultError::Aborted { .. })
+        ));
+
+        let writer = repository.begin_backup(options).await.expect("begun");
+        let prepared = writer.finish().await.expect("finished");
+        for lock in storage.list("locks/").await.expect("listed") {
+            storage.delete(&lock.name).await.expect("deleted");
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        let committed = prepared.commit(deadline, None).await;
+        assert!(committed.is_err(), "{committed:?}");
+        assert!(repository.snapshots().await.expect("listed").is_empty());
+    }
+}

@@ -145,6 +145,35 @@ impl Agent {
         ));
     }
 
+    /// Runs a copy of this agent, key and certificate included, from a folder of its own: a copied virtual machine.
+    #[must_use]
+    pub fn start_clone(&self, folder: &StoryFolder) -> Process {
+        let home = self.config.parent().unwrap();
+        let copy = folder.path("agent-clone");
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(home)
+            .arg(&copy)
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        let config = copy.join("agent.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(
+            &config,
+            text.replace(home.to_str().unwrap(), copy.to_str().unwrap()),
+        )
+        .unwrap();
+        let mut command = process::command(&places::binary("holdfast-agent"), None);
+        command.arg("run").arg("--config").arg(&config);
+        Process::start(
+            "the clone",
+            command,
+            &folder.path("clone.log"),
+            &self.transcript,
+        )
+    }
+
     /// Waits until the coordinator knows its source by a session that is open.
     pub fn wait_until_connected(&mut self, operator: &Ctl) {
         wait::until_true("the agent to connect", Duration::from_secs(60), || {

@@ -365,7 +365,7 @@ impl Begun {
 }
 
 /// `vault add main ADDRESS`, with the store's own credentials from the environment.
-pub fn add_vault(ctl: &Ctl, address: &str, s3: Option<(&SeaweedFs, u16)>, store: &Store) -> Answer {
+fn add_vault(ctl: &Ctl, address: &str, s3: Option<(&SeaweedFs, u16)>, store: &Store) -> Answer {
     let mut arguments = vec![
         "vault".to_owned(),
         "add".into(),

@@ -132,12 +132,7 @@ fn clock_is_off(story: &'static str, clock: &str) {
 #[test]
 fn a_clone_displaces_the_first_and_is_not_displaced_back() {
     let mut house = Plan::new("clone").start(|postgres| data::fill_bulk(postgres, 1000));
-    // The clone has the same configuration, certificate and key: a copied virtual machine.
-    let name = "the clone";
-    let log = house.folder().path("clone.log");
-    let command = house.agent.command("run");
-    let mut clone =
-        holdfast_tests::Process::start(name, command, &log, house.folder().transcript());
+    let mut clone = house.agent.start_clone(house.folder());
     let status = house.agent.process().wait(LONG);
     assert_eq!(status.code(), Some(3), "{}", house.agent.process().log());
     assert!(

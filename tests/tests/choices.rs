@@ -173,7 +173,7 @@ fn exit_codes_say_what_happened() {
     house
         .ctl
         .run(&["restore", SOURCE, "--yes", "--database", "no-such-database"])
-        .expect_one_of(&[3, 5])
+        .expect(1)
         .expect_says(&["no-such-database"]);
     // Nobody is there to type the name, and --yes was not said.
     house
@@ -203,10 +203,16 @@ fn the_bucket_outlives_the_state() {
     let before = house.snapshots(false);
     let scanned = house.ctl.json(&["vault", "scan", "main"]);
     assert_eq!(scanned["snapshots"], 2, "{scanned:#}");
+    let known = |snapshots: &[serde_json::Value]| -> Vec<_> {
+        let facts = |snapshot: &serde_json::Value| {
+            ["id", "standing", "run_id", "time"].map(|name| snapshot[name].clone())
+        };
+        snapshots.iter().map(facts).collect()
+    };
     assert_eq!(
-        house.snapshots(false),
-        before,
-        "a scan of what is known changes nothing"
+        known(&house.snapshots(false)),
+        known(&before),
+        "what is known stays what it is"
     );
     house.assert_whole(&live);
 }

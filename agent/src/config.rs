@@ -181,12 +181,20 @@ mod tests {
 
     #[test]
     fn names_of_sources_are_checked_and_unique() {
-        let two = "state = 's'\n[[source]]\nkind = 'postgres'\nname = 'a'\n[[source]]\nkind = 'postgres'\nname = 'a'\n";
+        let two = "state = 's'\n[[source]]\nkind = 'postgres'\nname = 'a'\nuser = 'u'\n[[source]]\nkind = 'postgres'\nname = 'a'\nuser = 'u'\n";
         let error = read(two).expect_err("twice the same");
-        assert!(error.contains("agent.toml:7:"), "{error}");
+        assert!(error.contains("agent.toml:8:"), "{error}");
         assert!(error.contains("source number 1"), "{error}");
-        let error = read("state = 's'\n[[source]]\nkind = 'postgres'\nname = 'A/b'\n")
+        let error = read("state = 's'\n[[source]]\nkind = 'postgres'\nname = 'A/b'\nuser = 'u'\n")
             .expect_err("not a name");
         assert!(error.contains("agent.toml:4:"), "{error}");
+    }
+
+    #[test]
+    fn what_a_source_finds_wrong_has_its_line() {
+        let text = "state = 's'\n[[source]]\nkind = 'postgres'\nname = 'a'\nuser = 'u'\nport = 0\n";
+        let error = read(text).expect_err("no port");
+        assert!(error.contains("agent.toml:6:"), "{error}");
+        assert!(error.contains("source[0].port"), "{error}");
     }
 }

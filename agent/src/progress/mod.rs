@@ -58,6 +58,9 @@ impl RunReporter {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let read_bytes = count(&self.stats.read_bytes) + self.restored();
         let mut told = self.told();
+        if told.phase.is_empty() {
+            return None;
+        }
         let expected_bytes = told.expected_bytes;
         let eta = told.eta.look(now, read_bytes, expected_bytes);
         let progress = v1::Progress {
@@ -65,12 +68,7 @@ impl RunReporter {
             read_bytes,
             new_bytes: count(&self.stats.new_bytes),
             stored_bytes: count(&self.stats.stored_bytes),
-            // An expectation that was surpassed was none.
-            expected_bytes: if read_bytes > expected_bytes {
-                0
-            } else {
-                expected_bytes
-            },
+            expected_bytes: still_expected(read_bytes, expected_bytes),
             eta_seconds: eta.unwrap_or(0),
         };
         if told.last.as_ref() == Some(&progress) {
@@ -87,6 +85,15 @@ impl RunReporter {
 
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An expectation that was surpassed by a little is corrected; one that was surpassed by much was none.
+fn still_expected(read_bytes: u64, expected_bytes: u64) -> u64 {
+    if read_bytes > expected_bytes.saturating_add(expected_bytes / 20) {
+        0
+    } else {
+        expected_bytes.max(read_bytes)
     }
 }
 
@@ -128,8 +135,11 @@ mod tests {
         let first = reporter.take_progress(now).expect("something to tell");
         assert_eq!((first.read_bytes, first.expected_bytes), (40, 100));
         assert_eq!(reporter.take_progress(now), None);
-        reporter.restored_bytes(61);
+        reporter.restored_bytes(63);
         let second = reporter.take_progress(now).expect("something to tell");
-        assert_eq!((second.read_bytes, second.expected_bytes), (101, 0));
+        assert_eq!((second.read_bytes, second.expected_bytes), (103, 103));
+        reporter.restored_bytes(10);
+        let third = reporter.take_progress(now).expect("something to tell");
+        assert_eq!((third.read_bytes, third.expected_bytes), (113, 0));
     }
 }

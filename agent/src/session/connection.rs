@@ -103,6 +103,8 @@ pub struct Connection {
     /// No passing trouble is waited out for longer: a restarted coordinator reaps after one lease, and is to hear of
     /// all runs before that.
     at_most: Duration,
+    /// The identity in use, and the serial number of the certificate that the last attempt showed.
+    shown: Option<(IdentitySlot, String)>,
 }
 
 impl Connection {
@@ -113,6 +115,7 @@ impl Connection {
             state: State::Pausing(Instant::now()),
             pauses: pauses(pace),
             at_most: pace.longest.saturating_mul(2),
+            shown: None,
             pace,
         }
     }
@@ -161,6 +164,8 @@ impl Connection {
 
     /// Begins an attempt with this Hello.
     pub fn attempt(&mut self, address: CoordinatorAddress, slot: IdentitySlot, hello: v1::Hello) {
+        let serial = slot.current().peer().serial().to_owned();
+        self.shown = Some((slot.clone(), serial));
         self.state = State::Connecting(Box::pin(open(address, slot, hello)));
     }
 
@@ -175,12 +180,25 @@ impl Connection {
         self.state = State::Closed;
     }
 
+    fn has_other_identity(&self) -> bool {
+        self.shown
+            .as_ref()
+            .is_some_and(|(slot, serial)| slot.current().peer().serial() != serial)
+    }
+
     fn down(&mut self, error: LinkError) -> Event {
         if let State::Up(link) = &self.state
             && link.since.elapsed() >= self.pace.stable
         {
             self.pauses = pauses(self.pace);
         }
+        let error = match error {
+            // A session ends with its certificate; there is a renewed one to go on with.
+            LinkError::NeedsAPerson(words) if self.has_other_identity() => {
+                LinkError::Passing(words)
+            }
+            error => error,
+        };
         let pause = match &error {
             LinkError::Passing(_) => {
                 let pause = self.pauses.next().unwrap_or(self.pace.longest);

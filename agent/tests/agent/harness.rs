@@ -36,6 +36,15 @@ impl TestAgent {
 
     /// With `orders-db` and these sources.
     pub async fn with(coordinator: &FakeCoordinator, more: &[Arc<FakeSource>]) -> Self {
+        Self::new(coordinator, more, Duration::from_millis(300)).await
+    }
+
+    /// With `orders-db`, and this pause where a person has to act.
+    pub async fn with_pace(coordinator: &FakeCoordinator, slow: Duration) -> Self {
+        Self::new(coordinator, &[], slow).await
+    }
+
+    async fn new(coordinator: &FakeCoordinator, more: &[Arc<FakeSource>], slow: Duration) -> Self {
         let source = Arc::new(FakeSource::named("orders-db"));
         let mut sources: Vec<Arc<dyn Source>> = vec![Arc::clone(&source) as _];
         sources.extend(
@@ -58,7 +67,7 @@ impl TestAgent {
             pace: Pace {
                 first: Duration::from_millis(50),
                 longest: Duration::from_millis(200),
-                slow: Duration::from_millis(300),
+                slow,
                 stable: Duration::from_secs(1),
             },
             shutdown: shutdown.clone(),

@@ -191,6 +191,20 @@ async fn an_agent_that_was_joined_again_takes_up_its_new_identity() {
 }
 
 #[tokio::test]
+async fn a_session_that_ends_with_its_old_certificate_goes_on_with_the_renewed_one_at_once() {
+    let coordinator = FakeCoordinator::start().await;
+    let agent = TestAgent::with_pace(&coordinator, Duration::from_secs(600)).await;
+    let session = coordinator.welcomed().await;
+    agent
+        .slot
+        .replace(coordinator.reissued(&agent.slot.current()));
+    session
+        .end(Status::unauthenticated("the certificate has expired"))
+        .await;
+    coordinator.welcomed().await;
+}
+
+#[tokio::test]
 async fn what_a_newer_coordinator_says_is_passed_over() {
     let coordinator = FakeCoordinator::start().await;
     let agent = TestAgent::start(&coordinator).await;

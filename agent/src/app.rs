@@ -79,7 +79,7 @@ fn outcome(end: SessionEnd) -> Result<(), CommandError> {
         SessionEnd::Revoked { reason } => Err(CommandError::new(
             Exit::Refused,
             format!("the coordinator does not accept this agent: {reason}"),
-            "ask an administrator; a new invitation lets it join again",
+            "ask an administrator; with a new invitation: holdfast-agent join --force",
         )),
     }
 }

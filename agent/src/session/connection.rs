@@ -375,4 +375,17 @@ mod tests {
         let nothing = tokio::time::timeout(Duration::from_secs(3600), connection.next()).await;
         assert!(nothing.is_err());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_pause_is_longer_than_half_a_lease() {
+        let mut connection = Connection::new(Pace::default());
+        let lease = Duration::from_secs(6);
+        connection.fit_lease(lease);
+        for _ in 0..12 {
+            let begun = Instant::now();
+            assert!(matches!(connection.next().await, Event::Due));
+            assert!(begun.elapsed() <= lease / 2 + Duration::from_millis(1));
+            connection.down(LinkError::Passing("x".into()));
+        }
+    }
 }

@@ -217,6 +217,28 @@ async fn a_later_attempt_finds_the_snapshot_that_was_permitted_and_does_no_work(
 }
 
 #[tokio::test]
+async fn a_later_attempt_of_a_restore_sweeps_before_it_begins() {
+    let coordinator = FakeCoordinator::start().await;
+    let agent = TestAgent::start(&coordinator).await;
+    let vault = vault();
+    let mut session = coordinator.welcomed().await;
+    let done = permitted(&mut session, &backup(vault.path())).await;
+    let sweeps = |done: &[String]| done.iter().filter(|done| *done == "swept, 0 alive").count();
+    let first = restore(vault.path(), &done.snapshot_id);
+    session.begin(&first).await;
+    session.commit_request().await;
+    assert_eq!(sweeps(&agent.source.done()), 1, "only the process's own");
+    let second = v1::RunAssignment { epoch: 2, ..first };
+    session.begin(&second).await;
+    let request = session.commit_request().await;
+    assert_eq!(request.epoch, 2);
+    let done = agent.source.done();
+    assert_eq!(sweeps(&done), 2);
+    // Its own earlier attempt is not spared, and the sweep comes before the work.
+    assert_eq!(done[done.len() - 2..], ["swept, 0 alive", "restore begins"]);
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_the_vault_is_told() {
     let coordinator = FakeCoordinator::start().await;
     let _agent = TestAgent::start(&coordinator).await;

@@ -66,6 +66,7 @@ compare() { # <before> <after>
         tables=$((tables + $(count_tables "$1/$number"))) rows=$((rows + $(count_rows "$1/$number")))
         facts=$((facts + $(count_facts "$1/$number")))
     done
+    guilty=()
     [[ $differ == no ]] || fail "what came back is not what was there before"
 }
 

@@ -59,10 +59,10 @@ sql() { # <database> [psql's options...]
         -U postgres -d "$database" "$@"
 }
 
-# SeaweedFS with one key, and a token service that makes keys for single runs.
+# SeaweedFS with one key, and a token service that makes keys for single runs. It writes logs into TMPDIR.
 start_seaweedfs() {
     local ports=() port
-    mkdir -p "$folder/s3/data"
+    mkdir -p "$folder/s3/data" "$folder/s3/tmp"
     write_s3_configuration
     for port in s3_port master_port filer_port; do free_port "$port"; done
     for _ in {1..6}; do
@@ -70,7 +70,7 @@ start_seaweedfs() {
         ports+=("$port")
     done
     filer_grpc=${ports[0]} master_grpc=${ports[1]}
-    start seaweedfs "$(weed)" server -dir="$folder/s3/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+    start seaweedfs env TMPDIR="$folder/s3/tmp" "$(weed)" server -dir="$folder/s3/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
         -master.port="$master_port" -master.port.grpc="$master_grpc" -master.electionTimeout=1s \
         -master.heartbeatInterval=100ms -master.volumeSizeLimitMB=128 -master.telemetry=false \
         -volume.port="${ports[2]}" -volume.port.grpc="${ports[3]}" -volume.max=200 \
@@ -119,5 +119,5 @@ keep_versions() { seaweedfs_shell <<<"s3.bucket.versioning -name $bucket -enable
 
 # The server's own command line: commands on standard input.
 seaweedfs_shell() {
-    timeout 30 "$(weed)" shell -master="127.0.0.1:$master_port.$master_grpc" -filer="127.0.0.1:$filer_port.$filer_grpc"
+    TMPDIR=$folder/s3/tmp timeout 30 "$(weed)" shell -master="127.0.0.1:$master_port.$master_grpc" -filer="127.0.0.1:$filer_port.$filer_grpc"
 }

@@ -9,6 +9,7 @@ use holdfast_tests::checksum;
 use holdfast_tests::data;
 use holdfast_tests::folder::StoryFolder;
 use holdfast_tests::postgres::Postgres;
+use holdfast_tests::{process, wait};
 
 use support::{Run, Vault, manifest, names, source};
 
@@ -240,4 +241,150 @@ async fn an_older_dump_goes_into_a_newer_server_and_not_back() {
         .await
         .unwrap_err();
     support::assert_refused(&error, &["pg_dump 18", "PostgreSQL 15", "18 or later"]);
+}
+
+/// A standby is backed up as it stands, without its unlogged tables, and nothing is restored into it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_is_backed_up() {
+    let folder = StoryFolder::new("sources-standby");
+    let primary = Postgres::start(&folder, "primary", 15);
+    data::fill(&primary);
+    let home = folder.path("standby");
+    let copied = primary
+        .client("pg_basebackup")
+        .args(["-R", "-c", "fast", "-X", "stream", "-D"])
+        .arg(&home)
+        .output()
+        .unwrap();
+    assert!(copied.status.success(), "{copied:?}");
+    let owner = std::process::Command::new("chown")
+        .args(["-R", "postgres:"])
+        .arg(&home)
+        .status();
+    assert!(owner.unwrap().success());
+    let port = holdfast_tests::ports::free();
+    let mut command = process::command(&primary.programs().join("postgres"), Some("postgres"));
+    command.arg("-D").arg(&home).args([
+        "-c",
+        &format!("port={port}"),
+        "-c",
+        &format!("unix_socket_directories={}", home.display()),
+    ]);
+    let _standby = process::Process::start(
+        "standby",
+        command,
+        &folder.path("standby.log"),
+        folder.transcript(),
+    );
+    let source = support::source_with(&format!(
+        "host = '{}'\nport = {port}\nuser = 'postgres'\nprograms = ['{}']",
+        home.display(),
+        primary.programs().display()
+    ));
+    let end = wait::seconds(60);
+    let started = std::time::Instant::now();
+    while source.describe().await.problem.is_some() {
+        assert!(started.elapsed() < end, "{:?}", source.describe().await);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(source.describe().await.facts["standby"], "yes");
+    let vault = Vault::new().await;
+    let (id, outcome) = vault.backup(&*source, &Run::new()).await.unwrap();
+    let manifest = manifest(&outcome);
+    assert!(manifest.server.in_recovery);
+    let orders = manifest.database(data::AWKWARD).unwrap();
+    assert!(orders.snapshot_lsn.is_some());
+    let error = vault
+        .restore(&*source, &id, &support::of(&[data::AWKWARD]), &Run::new())
+        .await
+        .unwrap_err();
+    support::assert_refused(&error, &["is a standby", "primary"]);
+    let target = support::source(&primary, "");
+    let restored = vault
+        .restore(&*target, &id, &support::of(&[data::AWKWARD]), &Run::new())
+        .await
+        .unwrap();
+    assert_eq!(
+        restored.databases[0].rows,
+        orders.tables.iter().map(|table| table.rows).sum::<u64>()
+    );
+    assert_eq!(
+        primary.sql(data::AWKWARD, "SELECT count(*) FROM cache"),
+        "0",
+        "unlogged: a standby has no rows of it"
+    );
+    assert_eq!(
+        primary.sql(data::AWKWARD, "SELECT count(*) FROM customers"),
+        "3000"
+    );
+}
+
+/// The owner of a database with CREATEDB, and no superuser, restores it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_who_may_create_databases_restores() {
+    let folder = StoryFolder::new("sources-owner");
+    let server = Postgres::start(&folder, "server", 15);
+    server.sql("postgres", "CREATE ROLE owner LOGIN CREATEDB");
+    server.sql("postgres", "CREATE DATABASE app OWNER owner");
+    server.sql("app", "SET ROLE owner; CREATE TABLE public.t (id serial PRIMARY KEY); INSERT INTO t SELECT FROM generate_series(1, 7); COMMENT ON TABLE t IS 'x'");
+    let source = support::source_with(&format!(
+        "host = '{}'\nport = {}\nuser = 'owner'\nprograms = ['{}']\ndatabases = ['app']",
+        server.socket().display(),
+        server.port(),
+        server.programs().display()
+    ));
+    assert_eq!(source.describe().await.problem, None);
+    let vault = Vault::new().await;
+    let (id, outcome) = vault.backup(&*source, &Run::new()).await.unwrap();
+    assert!(!manifest(&outcome).role_passwords);
+    let before = checksum::database(&server, "app");
+    server.sql("app", "DELETE FROM t");
+    let run = Run::new();
+    let restored = vault
+        .restore(&*source, &id, &support::of(&["app"]), &run)
+        .await
+        .unwrap();
+    checksum::assert_equal("app", &before, &checksum::database(&server, "app"));
+    let copy = restored.databases[0].previous_as.clone().unwrap();
+    source
+        .drop_copy(&copy, &Run::new().context())
+        .await
+        .unwrap();
+    assert_eq!(names(&server), ["app", "postgres"]);
+}
+
+/// A database that goes away while others are dumped is told, and stops nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_dropped_meanwhile_is_told() {
+    let folder = StoryFolder::new("sources-gone");
+    let server = std::sync::Arc::new(Postgres::start(&folder, "server", 15));
+    server.sql("postgres", "CREATE DATABASE a");
+    server.sql("postgres", "CREATE DATABASE z");
+    let run = Run::new();
+    let (recorder, other) = (run.recorder.clone(), server.clone());
+    let dropper = std::thread::spawn(move || {
+        while !recorder
+            .phases
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|phase| phase == "dumping globals")
+        {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        other.sql("postgres", "DROP DATABASE z");
+    });
+    let (_, outcome) = Vault::new()
+        .await
+        .backup(&*support::source(&server, ""), &run)
+        .await
+        .unwrap();
+    dropper.join().unwrap();
+    let manifest = manifest(&outcome);
+    assert!(manifest.database("a").is_some() && manifest.database("z").is_none());
+    assert!(
+        outcome.warnings[0].contains("z is not backed up: it was dropped"),
+        "{:?}",
+        outcome.warnings
+    );
 }

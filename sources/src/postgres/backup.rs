@@ -20,7 +20,7 @@ use super::manifest::{
     TableRows, dump_file, globals_path, manifest_path,
 };
 use super::programs::Programs;
-use super::selection::{Selection, select};
+use super::selection::{Reason, Selection, Skipped, select};
 use crate::error::SourceError;
 use crate::process::Pipes;
 use crate::run::{BackupOutcome, RunContext};
@@ -46,20 +46,10 @@ pub(crate) async fn backup(
         .to_dump(facts.major)?;
     let mut warnings: Vec<String> = choice.warning.into_iter().collect();
     warnings.extend(version_warning(&facts));
-    let Selection { chosen, skipped } =
-        select(catalog::databases(&session).await?, &postgres.config)?;
-    warnings.extend(
-        skipped
-            .iter()
-            .filter(|skipped| skipped.is_worth_a_warning())
-            .map(|skipped| {
-                format!(
-                    "database {} is not backed up: {}",
-                    skipped.name, skipped.reason
-                )
-            }),
-    );
-
+    let Selection {
+        chosen,
+        mut skipped,
+    } = select(catalog::databases(&session).await?, &postgres.config)?;
     let mut run = Backup {
         server: &postgres.server,
         source: &postgres.name,
@@ -71,6 +61,7 @@ pub(crate) async fn backup(
         warnings,
         done_bytes: 0,
     };
+    run.warn_skipped(&skipped);
 
     // The globals.
     context.reporter.phase("dumping globals");
@@ -87,6 +78,15 @@ pub(crate) async fn backup(
             .map(|database| database.size_bytes)
             .sum();
         context.reporter.expected_bytes(run.done_bytes + rest);
+        let there = catalog::database_oid(&session, &database.name).await?;
+        if there != Some(database.oid) {
+            skipped.push(Skipped {
+                name: database.name.clone(),
+                reason: Reason::Gone,
+            });
+            run.warn_skipped(&skipped[skipped.len() - 1..]);
+            continue;
+        }
         let properties = catalog::database_properties(&session, database.oid).await?;
         let dumped = run.database(database, properties).await?;
         run.done_bytes += dumped.dump_bytes;
@@ -161,6 +161,18 @@ struct Backup<'a> {
 }
 
 impl Backup<'_> {
+    fn warn_skipped(&mut self, skipped: &[Skipped]) {
+        let worth = skipped
+            .iter()
+            .filter(|skipped| skipped.is_worth_a_warning());
+        self.warnings.extend(worth.map(|skipped| {
+            format!(
+                "database {} is not backed up: {}",
+                skipped.name, skipped.reason
+            )
+        }));
+    }
+
     async fn globals(
         &mut self,
         session: &super::connect::Session,

@@ -180,6 +180,12 @@ fn setting(role: Option<String>, stored: &str) -> Option<Setting> {
     })
 }
 
+/// Names of all databases.
+pub(crate) async fn database_names(session: &Session) -> Result<Vec<String>, SourceError> {
+    let sql = "SELECT datname::text FROM pg_database ORDER BY 1";
+    names(session, sql, &[], "listing the databases").await
+}
+
 /// The oid of the database of that name.
 pub(crate) async fn database_oid(
     session: &Session,

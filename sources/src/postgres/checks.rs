@@ -161,10 +161,10 @@ async fn check_names(
     targets: &[Target<'_>],
     found: &mut Findings,
 ) -> Result<(), SourceError> {
-    let listed = catalog::databases(&restore.control).await?;
+    let listed = catalog::database_names(&restore.control).await?;
     for target in targets {
         let name = &target.name;
-        if restore.request.into.is_some() && listed.iter().any(|database| database.name == *name) {
+        if restore.request.into.is_some() && listed.iter().any(|other| other == name) {
             found.problem(
                 format!("database {name} exists"),
                 "name another one with --into, or leave it out to swap in place",

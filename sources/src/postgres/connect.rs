@@ -28,7 +28,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How the sessions are named in pg_stat_activity.
 pub(crate) const APPLICATION_NAME: &str = "holdfast";
 
-const SESSION_SETTINGS: &str = "SET search_path = pg_catalog; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+/// Timeouts that somebody may have set for the role or the database are as many as the server's version knows.
+const SESSION_SETTINGS: &str = "SET search_path = pg_catalog; SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN \
+     ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout'); \
      SET row_security = off; SET default_transaction_read_only = off; SET extra_float_digits = 3; SET DateStyle = ISO";
 
 /// One server and how to reach it.
@@ -296,8 +298,12 @@ impl Session {
 pub(crate) fn failed(doing: &str, error: &tokio_postgres::Error) -> SourceError {
     let message = format!("{doing} failed: {}", spoken(error));
     match error.code().map(SqlState::code) {
-        // Connection, resources, operator intervention, rollback: classes 08, 53, 57, 40; 55P03: lock not available.
-        Some(code) if ["08", "53", "57", "40"].contains(&&code[..2]) || code == "55P03" => {
+        // Connection, resources, operator intervention, rollback: classes 08, 53, 57, 40; 55P03: lock not available;
+        // 3D000, XX000: a database or another object went away while it was looked at.
+        Some(code)
+            if ["08", "53", "57", "40"].contains(&&code[..2])
+                || ["55P03", "3D000", "XX000"].contains(&code) =>
+        {
             SourceError::retryable(message, "")
         }
         Some("42501") => SourceError::permanent(

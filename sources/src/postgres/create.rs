@@ -61,14 +61,17 @@ fn locale_hint(error: SourceError) -> SourceError {
 /// CREATE DATABASE for a server of version `major`.
 fn create_statement(name: &str, properties: &DatabaseProperties, major: u32) -> String {
     let mut sql = format!(
-        "CREATE DATABASE {} WITH TEMPLATE template0 OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {} TABLESPACE {}",
+        "CREATE DATABASE {} WITH TEMPLATE template0 OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {}",
         ident(name),
         ident(&properties.owner),
         literal(&properties.encoding),
         literal(&properties.collate),
         literal(&properties.ctype),
-        ident(&properties.tablespace),
     );
+    // Naming it asks for a privilege on it, which not everybody has on the one that is taken anyway.
+    if properties.tablespace != "pg_default" {
+        sql.push_str(&format!(" TABLESPACE {}", ident(&properties.tablespace)));
+    }
     if major >= HAS_PROVIDER {
         sql.push_str(&format!(
             " LOCALE_PROVIDER {}",
@@ -251,8 +254,7 @@ mod tests {
         let plain = create_statement("a\"b", &properties(), 14);
         assert_eq!(
             plain,
-            "CREATE DATABASE \"a\"\"b\" WITH TEMPLATE template0 OWNER \"o'x\" ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.utf8' \
-             TABLESPACE \"pg_default\""
+            "CREATE DATABASE \"a\"\"b\" WITH TEMPLATE template0 OWNER \"o'x\" ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.utf8'"
         );
         let icu = DatabaseProperties {
             locale_provider: "icu".to_owned(),

@@ -17,11 +17,7 @@ pub(crate) async fn drop_database(
     control: &Session,
     name: &str,
 ) -> Result<(), SourceError> {
-    if !catalog::databases(control)
-        .await?
-        .iter()
-        .any(|database| database.name == name)
-    {
+    if catalog::database_oid(control, name).await?.is_none() {
         return Ok(());
     }
     if !subscriptions::of_database(control, name).await?.is_empty() {
@@ -61,11 +57,7 @@ pub(crate) async fn drop_copy(
         .server
         .connect(&postgres.config.maintenance_database)
         .await?;
-    if !catalog::databases(&control)
-        .await?
-        .iter()
-        .any(|listed| listed.name == database)
-    {
+    if catalog::database_oid(&control, database).await?.is_none() {
         return Err(SourceError::permanent(
             format!("there is no database {database}"),
             "it may have been dropped already",

@@ -223,8 +223,8 @@ impl Restore<'_> {
         &self,
         wanted: &[&'m DatabaseManifest],
     ) -> Result<Vec<Target<'m>>, SourceError> {
-        let listed = catalog::databases(&self.control).await?;
-        let there = |name: &str| listed.iter().any(|database| database.name == name);
+        let listed = catalog::database_names(&self.control).await?;
+        let there = |name: &str| listed.iter().any(|other| other == name);
         let run_id = &self.context.run_id;
         Ok(wanted
             .iter()

@@ -29,14 +29,20 @@ pub(crate) enum Reason {
     NoConnections,
     #[error("it is PostgreSQL's own template; name it in `databases` to back it up")]
     Template,
-    #[error("it is a copy that a restore made")]
+    #[error("it is a copy that a restore is making")]
     Copy,
+    #[error("it was dropped or renamed after the backup had begun")]
+    Gone,
 }
 
 impl Skipped {
     /// Whether somebody may have expected it to be backed up.
     pub(crate) fn is_worth_a_warning(&self) -> bool {
-        self.reason == Reason::NoConnections && self.name != "template0"
+        match self.reason {
+            Reason::NoConnections => self.name != "template0",
+            Reason::Gone => true,
+            _ => false,
+        }
     }
 }
 

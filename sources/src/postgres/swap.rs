@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use super::catalog::{self, databases, query};
+use super::catalog::{self, query};
 use super::connect::{Session, failed};
 use super::restore::{Restore, Target};
 use super::sql::ident;
@@ -33,8 +33,8 @@ pub(crate) async fn swapped_already(
     targets: &[Target<'_>],
     context: &RunContext,
 ) -> Result<bool, SourceError> {
-    let listed = databases(control).await?;
-    let there = |name: &str| listed.iter().any(|database| database.name == name);
+    let listed = catalog::database_names(control).await?;
+    let there = |name: &str| listed.iter().any(|other| other == name);
     for target in targets {
         if there(&target.before)
             || create::is_marked(control, &target.name, &context.run_id).await?

@@ -73,10 +73,9 @@ async fn check_schema(
     schema: &str,
 ) -> Result<(), SourceError> {
     let live = target.manifest.name();
-    if !catalog::databases(&restore.control)
+    if catalog::database_oid(&restore.control, live)
         .await?
-        .iter()
-        .any(|database| database.name == live)
+        .is_none()
     {
         return Err(SourceError::refused(
             format!("there is no database {live} to restore tables into"),

@@ -9,9 +9,10 @@ get_programs() {
     local program
     if [[ -z $bin_dir ]]; then
         say "cargo build --release (the first time takes minutes, later ones seconds)"
-        (cd "$root" && run cargo build --release --locked --quiet \
+        (cd "$root" && run cargo build --release --locked \
             -p holdfast-coordinator -p holdfast-agent -p holdfast-ctl) || fail "the build failed"
-        bin_dir=${CARGO_TARGET_DIR:-$root/target}/release
+        bin_dir=${CARGO_TARGET_DIR:-target}/release
+        [[ $bin_dir == /* ]] || bin_dir=$root/$bin_dir
     fi
     for program in "${programs[@]}"; do
         [[ -x $bin_dir/$program ]] || fail "there is no $program in $bin_dir" "cargo build --release, or another --bin-dir"

@@ -10,9 +10,9 @@ use crate::proxy::Proxy;
 use crate::transcript::Transcript;
 use crate::{places, ports, wait};
 
-/// `[runs]`, short enough for a story.
+/// What of the configuration a story chooses; times are short enough for one.
 #[derive(Debug, Clone)]
-pub struct Timing {
+pub struct Settings {
     /// Seconds of a lease.
     pub lease: u64,
     /// Seconds in which a permitted snapshot may be written.
@@ -21,15 +21,18 @@ pub struct Timing {
     pub attempts: u32,
     /// Deadline of a backup and of a restore, as the configuration writes it.
     pub deadline: String,
+    /// `[database]` of the configuration; empty: SQLite.
+    pub database: String,
 }
 
-impl Default for Timing {
+impl Default for Settings {
     fn default() -> Self {
         Self {
             lease: 3,
             commit_window: 20,
             attempts: 3,
             deadline: "10m".into(),
+            database: String::new(),
         }
     }
 }
@@ -49,7 +52,11 @@ pub struct Coordinator {
 impl Coordinator {
     /// Runs `init`, writes the configuration, and serves.
     #[must_use]
-    pub fn start(folder: &StoryFolder, timing: &Timing, environment: &[(String, String)]) -> Self {
+    pub fn start(
+        folder: &StoryFolder,
+        settings: &Settings,
+        environment: &[(String, String)],
+    ) -> Self {
         let listen = ports::free();
         let mut coordinator = Self {
             folder: folder.path("coordinator"),
@@ -66,7 +73,7 @@ impl Coordinator {
             "holdfast-coordinator init: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        coordinator.configure(timing);
+        coordinator.configure(settings);
         coordinator.start_again();
         coordinator
     }
@@ -93,18 +100,19 @@ impl Coordinator {
     }
 
     /// Replaces what `init` wrote by a configuration with the story's times.
-    fn configure(&self, timing: &Timing) {
+    fn configure(&self, settings: &Settings) {
         let text = format!(
             "listen = \"127.0.0.1:{listen}\"\naddress = \"127.0.0.1:{address}\"\nstate = {state:?}\n\n[runs]\n\
              lease = \"{lease}s\"\ncommit_window = \"{window}s\"\nattempts = {attempts}\nretry_pause = \"1s\"\n\
-             backup_deadline = \"{deadline}\"\nrestore_deadline = \"{deadline}\"\n",
+             backup_deadline = \"{deadline}\"\nrestore_deadline = \"{deadline}\"\n{database}",
             listen = self.listen,
             address = self.link.port(),
             state = self.folder,
-            lease = timing.lease,
-            window = timing.commit_window,
-            attempts = timing.attempts,
-            deadline = timing.deadline,
+            lease = settings.lease,
+            window = settings.commit_window,
+            attempts = settings.attempts,
+            deadline = settings.deadline,
+            database = settings.database,
         );
         std::fs::write(self.config(), text).unwrap();
         let operator = self.folder.join("operator");

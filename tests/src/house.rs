@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::agent::{Agent, AgentPlan, SOURCE};
 use crate::checksum::{self, Fingerprint};
-use crate::coordinator::{Coordinator, Timing};
+use crate::coordinator::{Coordinator, Settings};
 use crate::ctl::{Answer, Ctl, is_final};
 use crate::data::AWKWARD;
 use crate::folder::StoryFolder;
@@ -38,7 +38,9 @@ pub struct Plan {
     /// The vault.
     pub store: Store,
     /// The coordinator's times.
-    pub timing: Timing,
+    pub timing: Settings,
+    /// The coordinator keeps its state in a PostgreSQL server of its own.
+    pub state_in_postgres: bool,
     /// The agent's settings.
     pub agent: AgentPlan,
     /// Everybody dials S3 itself, not the proxy: for measurements.
@@ -55,7 +57,8 @@ impl Plan {
             story,
             postgres: 15,
             store: Store::S3,
-            timing: Timing::default(),
+            timing: Settings::default(),
+            state_in_postgres: false,
             agent: AgentPlan::default(),
             direct: false,
             environment: Vec::new(),
@@ -99,6 +102,7 @@ pub struct House {
     pub vault_address: String,
     bucket: Option<(&'static SeaweedFs, String)>,
     vault_secret: SecretString,
+    _state: Option<Postgres>,
     folder: StoryFolder,
 }
 
@@ -107,6 +111,9 @@ impl House {
         let folder = StoryFolder::new(plan.story);
         let postgres = Postgres::start(&folder, "postgres", plan.postgres);
         fill(&postgres);
+        let state = plan
+            .state_in_postgres
+            .then(|| state_server(&folder, &mut plan.timing));
         let coordinator = Coordinator::start(&folder, &plan.timing, &plan.environment);
         let mut ctl = coordinator.operator();
         for (name, value) in &plan.environment {
@@ -154,6 +161,7 @@ impl House {
             vault_address,
             bucket,
             vault_secret,
+            _state: state,
             folder,
         };
         add_own_secrets(&house);
@@ -404,6 +412,19 @@ pub fn secret_of_kit(answer: &Answer) -> SecretString {
             .unwrap_or_else(|| panic!("no vault secret on the kit:\n{}", answer.stdout))
             .to_owned(),
     )
+}
+
+/// A server for the coordinator's state alone, and the configuration that names it.
+fn state_server(folder: &StoryFolder, settings: &mut Settings) -> Postgres {
+    let server = Postgres::start(folder, "state", 15);
+    server.sql("postgres", "CREATE DATABASE coordinator");
+    let password = folder.path("state.password");
+    crate::folder::write_private(&password, server.password());
+    settings.database = format!(
+        "[database]\nurl = \"postgres://holdfast@127.0.0.1:{}/coordinator\"\npassword = {{ file = {password:?} }}\n",
+        server.port()
+    );
+    server
 }
 
 fn add_own_secrets(house: &House) {

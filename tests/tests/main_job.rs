@@ -157,6 +157,14 @@ fn postgres_15_comes_back_from_a_folder() {
 }
 
 #[test]
+fn postgres_15_comes_back_with_the_state_in_postgres() {
+    let mut plan = Plan::new("main-state");
+    plan.state_in_postgres = true;
+    let house = comes_back(plan);
+    assert_eq!(house.ctl.json(&["status"])["database"], "postgres");
+}
+
+#[test]
 fn a_second_backup_stores_next_to_nothing() {
     let house = Plan::new("main-again").start(|postgres| data::fill_bulk(postgres, 200_000));
     let first = house.backup();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use holdfast_config::{create_private_folder, write_private};
 use holdfast_identity::{
-    CertificateAuthority, IdentityFiles, OperatorRole, Role, Subject, Validity,
+    CertificateAuthority, IdentityFiles, OperatorRole, Role, Subject, Validity, check_name,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -29,6 +29,11 @@ pub struct InitOptions {
     /// Name of the first operator.
     pub operator: String,
 }
+
+/// An argument that cannot be what was meant.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
 
 /// What `init` made, and what it found.
 #[derive(Debug, Default)]
@@ -70,10 +75,14 @@ impl InitReport {
 
 /// Makes what is missing in the folder.
 pub fn init(options: &InitOptions) -> anyhow::Result<InitReport> {
-    let address = parse_address(&options.address).map_err(anyhow::Error::msg)?;
+    let address = parse_address(&options.address).map_err(UsageError)?;
     if options.listen.parse::<std::net::SocketAddr>().is_err() {
-        bail!("{:?} is not IP:PORT to listen on", options.listen);
+        bail!(UsageError(format!(
+            "{:?} is not IP:PORT to listen on",
+            options.listen
+        )));
     }
+    check_name(&options.operator).map_err(|error| UsageError(error.to_string()))?;
     create_private_folder(&options.dir)?;
     let dir = std::path::absolute(&options.dir)?;
     let keys = KeyFiles::in_folder(&dir);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use holdfast_coordinator::app;
 use holdfast_coordinator::config::Config;
-use holdfast_coordinator::init::{InitOptions, init};
+use holdfast_coordinator::init::{InitOptions, UsageError, init};
 use holdfast_telemetry::Telemetry;
 
 /// Threads that serve requests. The coordinator decides; it moves no data.
@@ -99,7 +99,12 @@ fn run_init(options: &InitOptions) -> ExitCode {
         }
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(app::EXIT_FAILED)
+            let usage = error.is::<UsageError>();
+            ExitCode::from(if usage {
+                app::EXIT_USAGE
+            } else {
+                app::EXIT_FAILED
+            })
         }
     }
 }

@@ -202,6 +202,12 @@ impl Sessions {
         found.filter(|session| !session.end.is_cancelled())
     }
 
+    /// Every agent that has a session.
+    #[must_use]
+    pub fn connected(&self) -> Vec<AgentId> {
+        self.lock().keys().copied().collect()
+    }
+
     /// Ends all sessions.
     pub fn end_all(&self, status: &Status) {
         for session in self.lock().values() {

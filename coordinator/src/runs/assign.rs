@@ -112,8 +112,12 @@ async fn first_has_succeeded(coordinator: &Coordinator, run: &RunRecord) -> Resu
     let Some(first) = run.after_run else {
         return Ok(true);
     };
-    let mut tx = coordinator.store.begin().await?;
-    let state = runs::get(&mut tx, first).await?.map(|first| first.state);
+    let state = {
+        let mut connection = coordinator.store.read().await?;
+        runs::get(&mut connection, first)
+            .await?
+            .map(|first| first.state)
+    };
     match state {
         Some(RunState::Succeeded) => return Ok(true),
         Some(state) if !state.is_final() => return Ok(false),
@@ -124,6 +128,7 @@ async fn first_has_succeeded(coordinator: &Coordinator, run: &RunRecord) -> Resu
         &format!("the safety backup (run {first}) did not succeed, so nothing was restored"),
         "see its log with `holdfastctl run logs`, or restore with --no-safety when the database is too damaged to dump",
     );
+    let mut tx = coordinator.store.begin().await?;
     let now = now_micros();
     let failed = runs::advance(&mut tx, run, Step::Fail, now, |run| {
         run.result = Some(result)

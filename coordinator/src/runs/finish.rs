@@ -45,7 +45,10 @@ pub async fn finished(
         tx.commit().await?;
         return Ok(());
     }
-    let run = report::ensure_running(&mut tx, run, now).await?;
+    let mut run = report::ensure_running(&mut tx, run, now).await?;
+    if let Some(latest) = coordinator.pulses.latest(run.id) {
+        run.progress = latest;
+    }
     let after = match outcome {
         Outcome::Backup(backup) => succeed_backup(&mut tx, &run, &backup, result, now).await?,
         Outcome::Restore(_) if run.kind() == v1::RunKind::Restore => {

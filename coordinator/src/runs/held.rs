@@ -93,7 +93,7 @@ pub async fn unnamed(
 /// Takes them back at once: the agent has just said that it does not work on them.
 pub async fn take_back_unnamed(coordinator: &Coordinator, unnamed: &[RunRecord]) -> Result<()> {
     for run in unnamed {
-        lapse::take_back(coordinator, run, "the agent lost it").await?;
+        lapse::take_back(coordinator, run, lapse::Why::Forgotten).await?;
     }
     Ok(())
 }

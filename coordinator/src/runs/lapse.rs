@@ -20,7 +20,7 @@ pub async fn reap(coordinator: &Coordinator) -> Result<()> {
         runs::unfinished(&mut connection).await?
     };
     for run in unfinished.iter().filter(|run| has_lapsed(coordinator, run)) {
-        take_back(coordinator, run, "its lease lapsed").await?;
+        take_back(coordinator, run, Why::Lapsed).await?;
     }
     Ok(())
 }
@@ -33,12 +33,27 @@ fn has_lapsed(coordinator: &Coordinator, run: &RunRecord) -> bool {
         .is_some_and(|at| at <= Instant::now())
 }
 
+/// Why a run is taken from its agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The agent was silent for too long.
+    Lapsed,
+    /// The agent came back and does not name it.
+    Forgotten,
+}
+
+impl Why {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Lapsed => "its lease lapsed",
+            Self::Forgotten => "its agent came back without it",
+        }
+    }
+}
+
 /// Queues the run again for the next epoch, or gives it up; a cancelled one ends as that.
-pub(crate) async fn take_back(
-    coordinator: &Coordinator,
-    run: &RunRecord,
-    reason: &str,
-) -> Result<()> {
+pub(crate) async fn take_back(coordinator: &Coordinator, run: &RunRecord, why: Why) -> Result<()> {
+    let reason = why.as_str();
     let now = now_micros();
     let mut tx = coordinator.store.begin().await?;
     // Read again: a renewal or a result may have come since.
@@ -48,6 +63,9 @@ pub(crate) async fn take_back(
     else {
         return Ok(());
     };
+    if why == Why::Lapsed && !has_lapsed(coordinator, &run) {
+        return Ok(());
+    }
     let after = match &run.cancelled_by {
         Some(operator) if run.state != RunState::Committing => {
             let result = v1::RunResult {

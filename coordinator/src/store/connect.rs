@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
 
-use super::error::Result;
+use super::error::{Result, StoreError};
 use super::lock::StateLock;
 use super::{Store, migrations};
 
@@ -122,7 +122,12 @@ impl Store {
 }
 
 async fn prepare(options: &AnyConnectOptions, database: Database, place: &Place) -> Result<()> {
-    let mut connection = AnyConnection::connect_with(options).await?;
+    let mut connection = AnyConnection::connect_with(options)
+        .await
+        .map_err(|error| StoreError::Unreachable {
+            place: place.shown(),
+            error,
+        })?;
     if database == Database::Sqlite {
         sqlx::query("PRAGMA journal_mode = WAL")
             .execute(&mut connection)

@@ -8,6 +8,17 @@ pub enum StoreError {
     /// The database refused.
     #[error("the state's database failed: {0}")]
     Database(#[from] sqlx::Error),
+    /// It could not be opened.
+    #[error(
+        "cannot open the state in {place}: {error}\nhint: check that the place exists and may be written, or that the database runs and lets this user in"
+    )]
+    Unreachable {
+        /// Where the state is.
+        place: String,
+        /// What the database said.
+        #[source]
+        error: sqlx::Error,
+    },
     /// The tables could not be brought up to date.
     #[error("the state's tables could not be brought up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),

@@ -25,10 +25,15 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The right to use the state, until it is dropped.
-#[derive(Debug)]
 pub struct StateLock(Held);
 
-#[derive(Debug)]
+/// The options may carry a password.
+impl std::fmt::Debug for StateLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StateLock").finish_non_exhaustive()
+    }
+}
+
 enum Held {
     /// Open, and locked as long as it is.
     File(#[allow(dead_code)] File),
@@ -51,7 +56,14 @@ impl StateLock {
             Place::Postgres { .. } => {
                 let deadline = tokio::time::Instant::now() + PATIENCE;
                 loop {
-                    if let Some(connection) = advisory(options).await? {
+                    let taken = advisory(options).await.map_err(|error| match error {
+                        StoreError::Database(error) => StoreError::Unreachable {
+                            place: place.shown(),
+                            error,
+                        },
+                        other => other,
+                    })?;
+                    if let Some(connection) = taken {
                         return Ok(Self(Held::Advisory {
                             options: Box::new(options.clone()),
                             connection: Mutex::new(Some(connection)),
@@ -81,17 +93,21 @@ impl StateLock {
             tokio::time::sleep(WATCH_INTERVAL).await;
             let mut held = connection.lock().await;
             let alive = match held.as_mut() {
-                Some(connection) => connection.ping().await.is_ok(),
+                Some(connection) => {
+                    let ping = tokio::time::timeout(WATCH_INTERVAL, connection.ping()).await;
+                    ping.is_ok_and(|ping| ping.is_ok())
+                }
                 None => false,
             };
             if alive {
                 continue;
             }
             *held = None;
-            match advisory(options).await {
-                Ok(None) => return,
-                Ok(connection) => *held = connection,
-                Err(error) => tracing::warn!(%error, "cannot reach the state's database"),
+            match tokio::time::timeout(WATCH_INTERVAL, advisory(options)).await {
+                Ok(Ok(None)) => return,
+                Ok(Ok(connection)) => *held = connection,
+                Ok(Err(error)) => tracing::warn!(%error, "cannot reach the state's database"),
+                Err(_) => tracing::warn!("the state's database does not answer"),
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::coordinator::Coordinator;
 use crate::fault::Result;
 
 mod forget_expired;
+mod note_connected;
 mod renew_certificate;
 
 /// How long one pass of a task may take.
@@ -52,6 +53,12 @@ fn tasks(coordinator: &Coordinator) -> Vec<Task> {
             interval: often,
             reacts: false,
             pass: |c| Box::pin(async move { crate::runs::deadline::end_overdue(&c).await }),
+        },
+        Task {
+            name: "note who is connected",
+            interval: Duration::from_secs(60),
+            reacts: false,
+            pass: |c| Box::pin(async move { note_connected::pass(&c).await }),
         },
         Task {
             name: "renew the own certificate",

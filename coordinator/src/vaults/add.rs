@@ -4,12 +4,17 @@
 //! lost with its state comes back with the secret of its kit); seal the secrets; write vault and audit row in one
 //! transaction. A failure at any step leaves nothing behind.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use holdfast_proto::convert::name;
 use holdfast_proto::ids::VaultId;
 use holdfast_proto::v1;
+use holdfast_vault::storage::retry::RetryPolicy;
+use holdfast_vault::storage::s3::S3Backend;
 use holdfast_vault::{
-    ConditionalWrite, ProbeReport, Repository, S3Credentials, S3Endpoint, Storage, VaultAddress,
-    VaultError, new_vault_secret, probe,
+    ConditionalWrite, CredentialsCell, ProbeReport, Repository, S3Credentials, S3Endpoint, Storage,
+    VaultAddress, VaultError, new_vault_secret, probe,
 };
 use secrecy::SecretString;
 
@@ -22,6 +27,9 @@ use crate::store::vaults::{self, VaultRecord};
 
 /// Region that is signed for where a request names an endpoint only.
 const DEFAULT_REGION: &str = "us-east-1";
+
+/// How long one request of the probe is tried again.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Adds the vault that `request` describes.
 pub async fn add(
@@ -45,10 +53,8 @@ pub async fn add(
     let secret = vault_secret(&request.vault_secret)?;
 
     // 2. The place.
-    let cell = credentials
-        .clone()
-        .map(holdfast_vault::CredentialsCell::new);
-    let storage = Storage::open(&address, endpoint.as_ref(), cell)?;
+    let cell = credentials.clone().map(CredentialsCell::new);
+    let storage = impatient(&address, endpoint.as_ref(), cell)?;
     let report = probe(&storage).await?;
     refuse_unusable(&report, &address)?;
     let (append_only, append_only_detail) = append_only(&report, &address);
@@ -89,12 +95,34 @@ pub async fn add(
     // 4. The secrets, and the state.
     seal(coordinator, &mut vault)?;
     record(coordinator, &mut vault, &repositories, operator).await?;
-    let mut connection = coordinator.store.read().await?;
+    let shown = {
+        let mut connection = coordinator.store.read().await?;
+        view::shown(&mut connection, vault.record.clone()).await?
+    };
     Ok(v1::AddVaultResponse {
-        vault: Some(view::shown(&mut connection, vault.record.clone()).await?),
+        vault: Some(shown),
         findings: findings(&report),
         kit: kit::text(coordinator, &vault).await?,
     })
+}
+
+/// The place with little patience: an operator waits, and a server that does not answer now is worth telling.
+fn impatient(
+    address: &VaultAddress,
+    endpoint: Option<&S3Endpoint>,
+    credentials: Option<CredentialsCell>,
+) -> Result<Storage> {
+    let (VaultAddress::S3 { bucket, prefix }, Some(endpoint), Some(credentials)) =
+        (address, endpoint, credentials)
+    else {
+        return Ok(Storage::open(address, None, None)?);
+    };
+    let backend = S3Backend::new(bucket, prefix, endpoint, credentials)?;
+    let policy = RetryPolicy {
+        deadline: PATIENCE,
+        ..RetryPolicy::default()
+    };
+    Ok(Storage::with_policy(Arc::new(backend), policy))
 }
 
 async fn refuse_known(

@@ -98,20 +98,26 @@ impl OpenVault {
         repository_password(&self.secret, source)
     }
 
-    /// Makes the repository of `source` unless that was done before: runs may not write its key and configuration. Folders
-    /// are left to the agent, which sees them.
+    /// Makes the repository of `source` unless it is there: runs may not write its key and configuration. Folders are left
+    /// to the agent, which sees them.
     pub async fn ensure_repository(&self, coordinator: &Coordinator, source: &str) -> Result<()> {
         if self.credentials.is_none() {
             return Ok(());
         }
+        let storage = self.storage()?.subfolder(source);
         let known = {
             let mut connection = coordinator.store.read().await?;
             vaults::repository_known(&mut connection, self.record.id, source).await?
         };
         if known {
-            return Ok(());
+            match storage.stat("config").await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_not_found() => {
+                    tracing::warn!(vault = %self.record.name, source, "the repository is gone; a new one is made");
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let storage = self.storage()?.subfolder(source);
         Repository::open_or_create(storage, &self.password(source)).await?;
         let mut tx = coordinator.store.begin().await?;
         vaults::repository_opened(&mut tx, self.record.id, source, now_micros()).await?;

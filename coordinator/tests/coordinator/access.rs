@@ -254,8 +254,7 @@ async fn a_connection_that_outlives_its_certificate_is_refused_and_its_session_e
 #[tokio::test(flavor = "multi_thread")]
 async fn health_answers_without_a_certificate_on_its_own_port() {
     let port = crate::support::installation::free_port();
-    let more = format!("\n[runs]\nlease = \"1s\"\n");
-    let at = Installation::with(Database::Sqlite, &more);
+    let at = Installation::new(Database::Sqlite);
     let text = std::fs::read_to_string(at.config()).expect("configuration");
     let text = format!("health_listen = \"127.0.0.1:{port}\"\n{text}");
     std::fs::write(at.config(), text).expect("configuration");

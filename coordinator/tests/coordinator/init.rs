@@ -42,7 +42,7 @@ fn what_is_missing_is_made_by_the_authority_that_is_there() {
     let lost = at.dir().join("operator/operator.pem");
     std::fs::remove_file(&lost).expect("removed");
     let report = init(&at.options()).expect("init");
-    assert_eq!(report.made, [lost.clone()]);
+    assert_eq!(report.made, std::slice::from_ref(&lost));
     for (path, bytes) in before.iter().filter(|(path, _)| **path != lost) {
         assert_eq!(
             &std::fs::read(path).expect("readable"),

@@ -1,11 +1,15 @@
 //! The coordinator from outside: over real TLS sessions, on SQLite and on a real PostgreSQL.
 #![allow(missing_docs)]
+// What a test stands on either holds or fails the test.
+#![allow(clippy::expect_used)]
 
 mod access;
 mod catalog;
 mod commits;
 mod init;
 mod members;
+mod object_store;
+mod program;
 mod runs;
 mod sessions;
 mod starting;

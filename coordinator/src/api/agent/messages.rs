@@ -14,6 +14,7 @@ use holdfast_proto::v1::agent_message::Message as Said;
 use holdfast_proto::v1::coordinator_message::Message;
 use jiff::Timestamp;
 use tonic::{Status, Streaming};
+use tracing::Instrument as _;
 
 use super::greeting;
 use crate::clock::now_micros;
@@ -110,13 +111,21 @@ async fn handle(
         Said::CommitRequest(request) => {
             let held = run_epoch(&request.run_id, request.epoch)?;
             let run = own_run(coordinator, session, held).await?;
-            let decision = commit::answer(coordinator, run.as_ref(), held, &request).await?;
+            let span = tracing::info_span!("commit", run = %held.run, epoch = held.epoch.0);
+            follow(&span, run.as_ref());
+            let decision = commit::answer(coordinator, run.as_ref(), held, &request)
+                .instrument(span)
+                .await?;
             session.reply(Message::CommitDecision(decision)).await;
         }
         Said::RunFinished(finished) => {
             let held = run_epoch(&finished.run_id, finished.epoch)?;
-            own_run(coordinator, session, held).await?;
-            finish::finished(coordinator, held, finished.result.unwrap_or_default()).await?;
+            let run = own_run(coordinator, session, held).await?;
+            let span = tracing::info_span!("finish", run = %held.run, epoch = held.epoch.0);
+            follow(&span, run.as_ref());
+            finish::finished(coordinator, held, finished.result.unwrap_or_default())
+                .instrument(span)
+                .await?;
             let acknowledged = v1::RunAcknowledged {
                 run_id: finished.run_id,
                 epoch: finished.epoch,
@@ -142,6 +151,13 @@ async fn handle(
         }
     }
     Ok(())
+}
+
+/// Puts a span into the run's own trace.
+fn follow(span: &tracing::Span, run: Option<&RunRecord>) {
+    if let Some(run) = run {
+        holdfast_telemetry::continue_trace(span, &run.traceparent);
+    }
 }
 
 /// The run that the agent speaks of; `None`: the state does not know it.

@@ -2,6 +2,7 @@
 
 use holdfast_proto::convert::run_state;
 use holdfast_proto::v1;
+use tracing::Instrument as _;
 
 use crate::coordinator::Coordinator;
 use crate::fault::{Fault, Result};
@@ -20,7 +21,15 @@ pub async fn start(
     operator: &str,
     traceparent: &str,
 ) -> Result<v1::StartRunResponse> {
-    let started = starting::start(coordinator, request, operator, traceparent).await?;
+    let span = tracing::info_span!("start run", operator);
+    holdfast_telemetry::continue_trace(&span, traceparent);
+    let started = async {
+        // Where nothing is traced here, the caller's trace goes on to the agent all the same.
+        let own = holdfast_telemetry::traceparent();
+        let kept = own.as_deref().unwrap_or(traceparent);
+        starting::start(coordinator, request, operator, kept).await
+    };
+    let started = started.instrument(span).await?;
     let viewer = Viewer::new(coordinator).await?;
     Ok(v1::StartRunResponse {
         run: Some(viewer.run(started.run)),

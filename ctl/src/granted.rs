@@ -4,6 +4,7 @@
 //! nothing of them. The grant lives in memory only.
 
 use std::path::Path;
+use std::time::Duration;
 
 use holdfast_proto::v1;
 use holdfast_vault::{
@@ -13,8 +14,12 @@ use holdfast_vault::{
 use secrecy::SecretString;
 
 use crate::client::{Client, Control, QUICK};
-use crate::exit::CommandError;
+use crate::exit::{Class, CommandError};
 use crate::output::human::time;
+use crate::output::note;
+
+/// From here on a wait is told.
+const NOTABLE_WAIT: Duration = Duration::from_secs(5);
 
 /// A snapshot ready to be read.
 pub struct Opened {
@@ -83,12 +88,28 @@ pub async fn open(
     };
     let storage = storage(&grant)?.subfolder(&grant.repository);
     let password = SecretString::from(grant.repository_password.clone());
-    let repository = match Repository::open(storage, &password).await {
+    let repository = match open_repository(storage, &password).await {
         Ok(repository) => repository,
         Err(error) => return Err(not_from_here(error, &grant)),
     };
     let id = snapshot.id.parse().map_err(CommandError::failed)?;
     Opened::new(&repository, id, &snapshot.source).await
+}
+
+/// Opens a repository. A server that does not answer is tried for more than a minute; that is told while it lasts.
+pub async fn open_repository(
+    storage: Storage,
+    password: &SecretString,
+) -> Result<Repository, VaultError> {
+    let location = storage.location();
+    let open = Repository::open(storage, password);
+    tokio::pin!(open);
+    tokio::select! {
+        opened = &mut open => return opened,
+        () = tokio::time::sleep(NOTABLE_WAIT) => {}
+    }
+    note(&format!("{location} does not answer yet; trying on"));
+    open.await
 }
 
 fn storage(grant: &v1::Grant) -> Result<Storage, CommandError> {
@@ -121,7 +142,7 @@ fn not_from_here(error: VaultError, grant: &v1::Grant) -> CommandError {
         return error.into();
     }
     CommandError::new(
-        crate::exit::Class::NotReachable,
+        Class::NotReachable,
         format!(
             "the vault is the folder {} on its agent's host, and there is no such folder here",
             folder.display()

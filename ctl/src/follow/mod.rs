@@ -78,8 +78,8 @@ pub async fn conclude(
     if let Some(safety) = &started.safety_run {
         let ended = follow(client, safety, wait.reconnect_for, &mut display).await?;
         display.ended(&ended)?;
-        if result::conclude(&ended).is_err() && !output.is_json() {
-            note("the safety backup did not succeed; the restore will not start without it");
+        if !output.is_json() {
+            note(after_safety(&ended));
         }
     }
     let ended = follow(client, &run, wait.reconnect_for, &mut display).await?;
@@ -91,6 +91,13 @@ pub async fn conclude(
         }
     }
     Ok(())
+}
+
+fn after_safety(safety: &v1::Run) -> &'static str {
+    match result::conclude(safety) {
+        Ok(_) => "the safety backup is done; now the restore",
+        Err(_) => "the safety backup did not succeed; the restore will not start without it",
+    }
 }
 
 /// The run's final form, or the reason why this process stopped waiting for it.

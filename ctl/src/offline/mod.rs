@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use holdfast_vault::{CredentialsCell, RecoveryKit, Repository, Storage, VaultAddress};
 
 use crate::credentials;
-use crate::exit::CommandError;
-use crate::granted::Opened;
+use crate::exit::{Class, CommandError};
+use crate::granted::{Opened, open_repository};
 
 pub use kit::load as load_kit;
 
@@ -60,14 +60,14 @@ impl Offline {
 
     async fn repository(&self) -> Result<Repository, CommandError> {
         let password = self.kit.password(&self.source);
-        Repository::open(self.storage.clone(), &password)
+        open_repository(self.storage.clone(), &password)
             .await
             .map_err(|error| self.explain(error.into()))
     }
 
     /// A name that is not in the vault is most often a misspelt one.
     fn explain(&self, error: CommandError) -> CommandError {
-        if self.kit.sources.is_empty() || !error.hint.is_empty() {
+        if error.class != Class::NotFound || self.kit.sources.is_empty() {
             return error;
         }
         error.hint(format!(

@@ -13,6 +13,7 @@
 
 mod answers;
 mod service;
+mod vault;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use answers::*;
 pub use service::{State, Step};
+pub use vault::Vault;
 
 use service::Fake;
 

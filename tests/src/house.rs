@@ -1,90 +1,22 @@
 //! A whole installation for one story: a database server, a store, a coordinator, an agent and an operator.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use holdfast_vault::repository_password;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::agent::{Agent, AgentPlan, SOURCE};
+use crate::agent::{Agent, SOURCE};
 use crate::checksum::{self, Fingerprint};
 use crate::coordinator::{Coordinator, Settings};
 use crate::ctl::{Answer, Ctl, is_final};
 use crate::data::AWKWARD;
 use crate::folder::StoryFolder;
+use crate::plan::{Plan, Store};
 use crate::postgres::Postgres;
 use crate::proxy::{Fault, Proxy};
 use crate::restic::Restic;
 use crate::seaweed::{ROLE, SeaweedFs};
-
-/// Where backups go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Store {
-    /// A bucket, with static keys.
-    S3,
-    /// A bucket, with credentials for each run from the token service.
-    S3WithRole,
-    /// A folder on the agent's host; `None`: one in the story's folder.
-    Folder(Option<PathBuf>),
-}
-
-/// What a story needs.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    story: &'static str,
-    /// Major version of the server.
-    pub postgres: u32,
-    /// The vault.
-    pub store: Store,
-    /// The coordinator's times.
-    pub timing: Settings,
-    /// The coordinator keeps its state in a PostgreSQL server of its own.
-    pub state_in_postgres: bool,
-    /// The agent's settings.
-    pub agent: AgentPlan,
-    /// Everybody dials S3 itself, not the proxy: for measurements.
-    pub direct: bool,
-    /// Variables of coordinator, agent and operator.
-    pub environment: Vec<(String, String)>,
-}
-
-impl Plan {
-    /// PostgreSQL 15 and a bucket, with short leases.
-    #[must_use]
-    pub fn new(story: &'static str) -> Self {
-        Self {
-            story,
-            postgres: 15,
-            store: Store::S3,
-            timing: Settings::default(),
-            state_in_postgres: false,
-            agent: AgentPlan::default(),
-            direct: false,
-            environment: Vec::new(),
-        }
-    }
-
-    /// Another version of PostgreSQL.
-    #[must_use]
-    pub fn postgres(mut self, major: u32) -> Self {
-        self.postgres = major;
-        self
-    }
-
-    /// Another store.
-    #[must_use]
-    pub fn store(mut self, store: Store) -> Self {
-        self.store = store;
-        self
-    }
-
-    /// Starts everything; `fill` makes the databases before the agent looks at them.
-    #[must_use]
-    pub fn start(self, fill: impl FnOnce(&Postgres)) -> House {
-        House::start(self, fill)
-    }
-}
 
 /// The installation. Fields are dropped in this order: what dials goes before what it dials.
 pub struct House {
@@ -107,7 +39,7 @@ pub struct House {
 }
 
 impl House {
-    fn start(mut plan: Plan, fill: impl FnOnce(&Postgres)) -> Self {
+    pub(crate) fn start(mut plan: Plan, fill: impl FnOnce(&Postgres)) -> Self {
         let folder = StoryFolder::new(plan.story);
         let postgres = Postgres::start(&folder, "postgres", plan.postgres);
         fill(&postgres);

@@ -19,7 +19,9 @@ const LONGEST: Duration = Duration::from_secs(240);
 /// The demo with programs that are built already and small tables, in a folder that shows what it leaves.
 fn demo(temporary: &Path, arguments: &[&str]) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/demo");
-    let mut command = Command::new(script);
+    // Started behind an `&`, this process ignores SIGINT, and so would the demo.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(script);
     command
         .arg("--bin-dir")
         .arg(binary("holdfastctl").parent().unwrap());

@@ -173,7 +173,7 @@ fn exit_codes_say_what_happened() {
     house
         .ctl
         .run(&["restore", SOURCE, "--yes", "--database", "no-such-database"])
-        .expect(1)
+        .expect(5)
         .expect_says(&["no-such-database"]);
     // Nobody is there to type the name, and --yes was not said.
     house

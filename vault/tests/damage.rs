@@ -72,7 +72,9 @@ impl Stored {
 async fn no_damage_to_any_object_passes() {
     let stored = stored().await;
     stored.read_all().await.expect("whole");
-    let objects = stored.storage.list("").await.expect("listed");
+    let mut objects = stored.storage.list("").await.expect("listed");
+    // Locks are taken away behind their holder's back: one that is listed may be gone by now.
+    objects.retain(|object| !object.name.starts_with("locks/"));
     let kinds = ["config", "data/", "index/", "keys/", "snapshots/"];
     assert!(
         kinds

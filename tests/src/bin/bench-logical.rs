@@ -27,7 +27,7 @@ fn main() {
             std::process::exit(2);
         }
     };
-    figure("machine.sha_ni", f64::from(u8::from(has_sha_ni())), "bool");
+    println!("machine.sha_ni {} bool", u8::from(has_sha_ni()));
 
     let mut plan = Plan::new("bench");
     plan.agent.backup = String::new();
@@ -126,7 +126,7 @@ fn fill(postgres: &Postgres, bytes: u64, seed: u32) {
              INSERT INTO events SELECT i, '2025-01-01'::timestamptz + i * interval '1 second', hashint8(i * {seed}) % 100000,
                  (ARRAY['created','paid','shipped','returned'])[1 + i % 4], md5((i * {seed})::text) || md5((i + {seed})::text),
                  'the order of customer ' || i % 7919 || ' was handled by clerk ' || i % 101 || ' in warehouse ' || i % 13
-             FROM generate_series(1, {rows}) i;
+             FROM generate_series(1::bigint, {rows}) i;
              ALTER TABLE events ADD PRIMARY KEY (id); CREATE INDEX ON events (account); ANALYZE;"
         ),
     );

@@ -6,10 +6,14 @@
     reason = "a test that cannot go on is to fail, saying where"
 )]
 
+mod contract;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_tests::{Transcript, seaweed};
+use holdfast_vault::storage::s3::S3Backend;
 use holdfast_vault::{
     CredentialsCell, Id, S3Credentials, S3Endpoint, Storage, StorageError, VaultAddress,
     assume_role, backup_policy, presign_put, restore_policy,
@@ -62,6 +66,14 @@ impl Bucket {
         .await
         .expect("a session")
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_keeps_the_contract() {
+    let bucket = Bucket::new();
+    let cell = CredentialsCell::new(bucket.owner.clone());
+    let backend = S3Backend::new(&bucket.name, "a/prefix", &bucket.endpoint, cell);
+    contract::holds(Arc::new(backend.expect("opens")), 1100).await;
 }
 
 fn denied<T: std::fmt::Debug>(result: Result<T, StorageError>) -> bool {
@@ -222,23 +234,4 @@ async fn wrong_keys_a_missing_bucket_and_nobody_there_are_told_apart() {
             "{bad}"
         );
     }
-}
-
-#[tokio::test]
-async fn a_listing_of_more_than_a_page_is_whole_and_in_order() {
-    let bucket = Bucket::new();
-    let store = bucket.open(&bucket.owner);
-    let names: Vec<String> = (0..1100).map(|n| format!("f/{n:05}")).collect();
-    for batch in names.chunks(50) {
-        let puts = batch
-            .iter()
-            .map(|name| store.put(name, Bytes::from_static(b"1")));
-        futures::future::try_join_all(puts).await.expect("puts");
-    }
-    let listed = store.list("f/").await.expect("list");
-    assert_eq!(
-        listed.into_iter().map(|o| o.name).collect::<Vec<_>>(),
-        names
-    );
-    assert_eq!(store.list_folders("").await.expect("folders"), ["f"]);
 }

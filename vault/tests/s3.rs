@@ -76,6 +76,23 @@ async fn a_bucket_keeps_the_contract() {
     contract::holds(Arc::new(backend.expect("opens")), 1100).await;
 }
 
+/// SeaweedFS lists folder by folder: `a/x` before `a.x`. Paging by name would lose what it lists late, so it is told.
+#[tokio::test]
+async fn a_listing_out_of_order_is_an_error_never_a_shorter_list() {
+    let bucket = Bucket::new();
+    let store = bucket.open(&bucket.owner);
+    for name in ["f/a/x", "f/a.x"] {
+        store
+            .put(name, Bytes::from_static(b"1"))
+            .await
+            .expect("put");
+    }
+    match store.list("f/").await {
+        Ok(all) => assert!(all.len() == 2 && all.is_sorted(), "{all:?}"),
+        Err(error) => assert!(error.to_string().contains("ascending order"), "{error}"),
+    }
+}
+
 fn denied<T: std::fmt::Debug>(result: Result<T, StorageError>) -> bool {
     matches!(result, Err(StorageError::AccessDenied { .. }))
 }

@@ -14,13 +14,15 @@ use holdfast_vault::{Storage, StorageError, probe};
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_keeps_the_contract() {
     contract::holds(Arc::new(MemoryBackend::default()), 250).await;
+    contract::names_sort_by_bytes_across_folders(Arc::new(MemoryBackend::default())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_folder_keeps_the_contract() {
     let folder = tempfile::tempdir().expect("folder");
     let root = folder.path().join("made/when/needed");
-    contract::holds(Arc::new(LocalBackend::new(root)), 250).await;
+    contract::holds(Arc::new(LocalBackend::new(root.clone())), 250).await;
+    contract::names_sort_by_bytes_across_folders(Arc::new(LocalBackend::new(root))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -168,7 +168,6 @@ async fn listings_are_whole_and_in_order(storage: &Storage, many: usize) {
             put.expect("put");
         }
     }
-    storage.put("many.other", Bytes::new()).await.expect("put");
     storage.put("manx", Bytes::new()).await.expect("put");
     names.sort();
     let listed = storage.list("many/").await.expect("listed");
@@ -193,8 +192,20 @@ async fn listings_are_whole_and_in_order(storage: &Storage, many: usize) {
         .collect();
     assert_eq!(by_part, expected);
     let all = storage.list("").await.expect("listed");
-    assert_eq!(all.len(), many + 2);
+    assert_eq!(all.len(), many + 1);
     assert!(all.is_sorted());
+}
+
+/// Names beside a folder sort by bytes, too: `a.x` comes before `a/x`. Some servers list folder by folder instead,
+/// so this is asked of those that promise it.
+pub async fn names_sort_by_bytes_across_folders(backend: Arc<dyn Backend>) {
+    let storage = Storage::from_backend(backend).subfolder("bytes");
+    for name in ["a/x", "a.x", "a0"] {
+        storage.put(name, Bytes::new()).await.expect(name);
+    }
+    let listed = storage.list("").await.expect("listed");
+    let names: Vec<&str> = listed.iter().map(|object| object.name.as_str()).collect();
+    assert_eq!(names, ["a.x", "a/x", "a0"]);
 }
 
 async fn folders_are_listed(storage: &Storage) {

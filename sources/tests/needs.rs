@@ -131,7 +131,10 @@ fn tablespace(server: &Postgres, name: &str) {
     let place = server.socket().join(format!("space-{name}"));
     server.sql(
         "postgres",
-        &format!("COPY (SELECT 1) TO PROGRAM 'mkdir {}'", place.display()),
+        &format!(
+            "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir {}'",
+            place.display()
+        ),
     );
     server.sql(
         "postgres",

@@ -50,9 +50,20 @@ impl StateLock {
             place: place.shown(),
         };
         match place {
-            Place::Folder(folder) => lock_file(&folder.join("state.lock"))?
-                .map(|file| Self(Held::File(file)))
-                .ok_or_else(in_use),
+            Place::Folder(folder) => {
+                let path = folder.join("state.lock");
+                let deadline = tokio::time::Instant::now() + PATIENCE;
+                loop {
+                    if let Some(file) = lock_file(&path)? {
+                        return Ok(Self(Held::File(file)));
+                    }
+                    // A former holder may be on its way out, as may a child that is between fork and exec.
+                    if tokio::time::Instant::now() >= deadline {
+                        return Err(in_use());
+                    }
+                    tokio::time::sleep(PATIENCE / 10).await;
+                }
+            }
             Place::Postgres { .. } => {
                 let deadline = tokio::time::Instant::now() + PATIENCE;
                 loop {

@@ -65,10 +65,12 @@ pub async fn run(context: &Context, args: ExportArgs) -> Result<(), CommandError
         None => granted::open(&context.client().await?, &args.id, "snapshot export").await?,
     };
     let exported = tokio::select! {
-        exported = export(&opened, &args) => exported,
+        // Listens before the first file is made.
+        biased;
         () = interrupted() => {
             Err(CommandError::new(Class::Cancelled, "cancelled; nothing was written"))
         }
+        exported = export(&opened, &args) => exported,
     };
     let (snapshot_id, source) = (opened.id.clone(), opened.source.clone());
     opened.close().await;

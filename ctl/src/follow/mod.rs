@@ -108,7 +108,8 @@ pub async fn follow(
     display: &mut Display,
 ) -> Result<v1::Run, CommandError> {
     tokio::select! {
-        ended = follow_through_losses(client, run, reconnect_for, display) => ended,
+        // Listens before anything is waited for.
+        biased;
         () = interrupted() => {
             display.pause();
             Err(CommandError::new(
@@ -117,6 +118,7 @@ pub async fn follow(
             )
             .hint(where_to_look(&run.id)))
         }
+        ended = follow_through_losses(client, run, reconnect_for, display) => ended,
     }
 }
 

@@ -72,6 +72,11 @@ async fn objects_are_private_files_and_nothing_temporary_stays() {
             .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
+    let mode = fs::metadata(folder.path().join("a"))
+        .expect("folder")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
     let temporary = fs::read_dir(folder.path().join(".holdfast-tmp")).expect("folder");
     assert_eq!(temporary.count(), 0);
 }

@@ -4,10 +4,11 @@
 //! lies somewhere in a pack. [`decode`] gives the plaintext out only when the tag, the length and
 //! the hash are all right: no wrong byte ever leaves it.
 
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::hash::sha256;
-use super::seal::{OVERHEAD, SealingKey};
+use super::seal::{IV_LEN, OVERHEAD, SealingKey};
 use crate::id::Id;
 
 /// Longest plaintext of a data blob, restic's maximum and ours.
@@ -62,18 +63,22 @@ impl PackedBlob {
 /// Plaintext that a blob turned out not to hold, in words.
 pub(crate) type Mismatch = String;
 
-/// Opens, decompresses and verifies a blob, overwriting `sealed`.
+/// Opens, decompresses and verifies the blob whose sealed bytes are `sealed`. One that is not
+/// compressed is given out where it lies, without a copy.
 pub(crate) fn decode(
     key: &SealingKey,
     blob: &PackedBlob,
-    sealed: &mut [u8],
-) -> Result<Vec<u8>, Mismatch> {
-    let opened = key
-        .open_in_place(sealed)
-        .map_err(|error| error.to_string())?;
+    mut sealed: BytesMut,
+) -> Result<Bytes, Mismatch> {
+    let length = key
+        .open_in_place(&mut sealed)
+        .map_err(|error| error.to_string())?
+        .len();
+    let mut opened = sealed.split_off(IV_LEN);
+    opened.truncate(length);
     let plaintext = match blob.uncompressed {
-        None => opened.to_vec(),
-        Some(length) => decompress(opened, length)?,
+        None => opened.freeze(),
+        Some(length) => decompress(&opened, length)?.into(),
     };
     if sha256(&plaintext) != blob.id {
         return Err("its content does not have the hash that is its name".to_owned());

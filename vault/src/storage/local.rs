@@ -106,7 +106,7 @@ impl LocalBackend {
         }
         let parent = folder.parent().ok_or(ErrorKind::NotFound)?;
         self.make_folder(parent)?;
-        match fs::create_dir(folder) {
+        match create_folder(folder) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 if !folder.is_dir() {
                     return Err(ErrorKind::NotADirectory.into());
@@ -199,6 +199,12 @@ fn create_new(path: &Path) -> io::Result<File> {
         .create_new(true)
         .mode(0o600)
         .open(path)
+}
+
+/// As restic makes its folders: for the owner alone.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().mode(0o700).create(folder)
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

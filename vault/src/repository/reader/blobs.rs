@@ -45,9 +45,14 @@ impl Segment {
         let near = self.pack == other.pack
             && other.start <= self.end.saturating_add(GAP)
             && self.start <= other.end.saturating_add(GAP);
+        // A chunk that is wanted twice in a row is fetched twice: each is opened where it lies.
+        let apart = self.blobs.iter().all(|there| {
+            let there = Segment::of(*there);
+            there.end <= other.start || other.end <= there.start
+        });
         let (start, end) = (self.start.min(other.start), self.end.max(other.end));
         let plaintext_len = self.plaintext_len + other.plaintext_len;
-        if !near || plaintext_len > most || u64::from(end - start) > most {
+        if !near || !apart || plaintext_len > most || u64::from(end - start) > most {
             return false;
         }
         (self.start, self.end, self.plaintext_len) = (start, end, plaintext_len);
@@ -63,7 +68,7 @@ pub(super) fn place(repository: &Inner, kind: BlobKind, id: &Id) -> Result<Place
 }
 
 /// The verified plaintext of one blob.
-pub(super) async fn load(repository: &Inner, kind: BlobKind, id: &Id) -> Result<Vec<u8>> {
+pub(super) async fn load(repository: &Inner, kind: BlobKind, id: &Id) -> Result<Bytes> {
     let first = place(repository, kind, id)?;
     match fetch(repository, Segment::of(first)).await {
         Ok(mut plaintexts) if plaintexts.len() == 1 => Ok(plaintexts.remove(0)),
@@ -76,7 +81,7 @@ pub(super) async fn load(repository: &Inner, kind: BlobKind, id: &Id) -> Result<
 
 /// The verified plaintexts of a segment's blobs. When something is wrong each is tried by itself,
 /// and in its other places.
-pub(super) async fn load_segment(repository: &Inner, segment: Segment) -> Result<Vec<Vec<u8>>> {
+pub(super) async fn load_segment(repository: &Inner, segment: Segment) -> Result<Vec<Bytes>> {
     match fetch(repository, segment.clone()).await {
         Ok(plaintexts) => Ok(plaintexts),
         Err(error) if !is_damage(&error) => Err(error),
@@ -91,7 +96,7 @@ pub(super) async fn load_segment(repository: &Inner, segment: Segment) -> Result
 }
 
 /// Tries the places of a blob besides the one that failed.
-async fn elsewhere(repository: &Inner, failed: &Place, first: VaultError) -> Result<Vec<u8>> {
+async fn elsewhere(repository: &Inner, failed: &Place, first: VaultError) -> Result<Bytes> {
     if !is_damage(&first) {
         return Err(first);
     }
@@ -123,7 +128,7 @@ fn is_damage(error: &VaultError) -> bool {
     }
 }
 
-async fn fetch(repository: &Inner, segment: Segment) -> Result<Vec<Vec<u8>>> {
+async fn fetch(repository: &Inner, segment: Segment) -> Result<Vec<Bytes>> {
     let object = pack::object_name(&segment.pack);
     let length = u64::from(segment.end - segment.start);
     let sealed = repository
@@ -164,22 +169,28 @@ fn decode(
     object: &str,
     segment: &Segment,
     sealed: Bytes,
-) -> Result<Vec<Vec<u8>>> {
+) -> Result<Vec<Bytes>> {
     let mut sealed = sealed
         .try_into_mut()
         .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    let mut plaintexts = Vec::with_capacity(segment.blobs.len());
-    for place in &segment.blobs {
-        let blob = &place.blob;
+    // Taken off the end one after the other, so that each has its own part of the memory.
+    let mut by_offset: Vec<usize> = (0..segment.blobs.len()).collect();
+    by_offset.sort_unstable_by_key(|at| std::cmp::Reverse(segment.blobs[*at].blob.offset));
+    let mut plaintexts = vec![Bytes::new(); segment.blobs.len()];
+    for at in by_offset {
+        let blob = &segment.blobs[at].blob;
+        let damaged = |why: String| {
+            let object = format!("{} {} in the pack {object}", blob.kind, blob.id);
+            VaultError::damaged(object, why)
+        };
         let from = (blob.offset - segment.start) as usize;
-        let bytes = &mut sealed[from..from + blob.length as usize];
-        let plaintext = blob::decode(key, blob, bytes).map_err(|why| {
-            VaultError::damaged(
-                format!("{} {} in the pack {object}", blob.kind, blob.id),
-                why,
-            )
-        })?;
-        plaintexts.push(plaintext);
+        let length = blob.length as usize;
+        if sealed.len() < from + length {
+            return Err(damaged("the index has it overlap with another".to_owned()));
+        }
+        let mut bytes = sealed.split_off(from);
+        bytes.truncate(length);
+        plaintexts[at] = blob::decode(key, blob, bytes).map_err(damaged)?;
     }
     Ok(plaintexts)
 }

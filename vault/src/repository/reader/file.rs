@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use futures::FutureExt;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::task::AbortOnDropHandle;
@@ -30,7 +30,7 @@ const SEGMENT: u64 = 3 * MIB;
 /// Requests under way at once.
 const PARALLEL: usize = 4;
 /// Plaintext that may be under way or waiting; one segment always may.
-const AHEAD: u64 = 14 * MIB;
+const AHEAD: u64 = 12 * MIB;
 
 /// Reads one file of a snapshot. Every error is an [`io::Error`] around a [`VaultError`], and is
 /// repeated for ever: what comes after a damaged blob is never given out.
@@ -42,7 +42,7 @@ pub struct FileReader {
     content: VecDeque<Id>,
     /// In order.
     under_way: VecDeque<UnderWay>,
-    ready: VecDeque<std::io::Cursor<Vec<u8>>>,
+    ready: VecDeque<Bytes>,
     /// Plaintext under way and ready.
     ahead: u64,
     failed: Option<String>,
@@ -51,7 +51,7 @@ pub struct FileReader {
 }
 
 struct UnderWay {
-    task: AbortOnDropHandle<Result<Vec<Vec<u8>>>>,
+    task: AbortOnDropHandle<Result<Vec<Bytes>>>,
 }
 
 impl fmt::Debug for FileReader {
@@ -133,8 +133,8 @@ impl FileReader {
                 buf.put_slice(&front.chunk()[..length]);
                 front.advance(length);
                 self.given_out += length as u64;
+                self.ahead = self.ahead.saturating_sub(length as u64);
                 if !front.has_remaining() {
-                    self.ahead = self.ahead.saturating_sub(front.get_ref().len() as u64);
                     self.ready.pop_front();
                 }
                 return Poll::Ready(Ok(()));
@@ -146,9 +146,8 @@ impl FileReader {
             let fetched = ready!(first.task.poll_unpin(cx));
             self.under_way.pop_front();
             let plaintexts = fetched.map_err(|error| VaultError::Internal(error.to_string()))??;
-            self.ready
-                .extend(plaintexts.into_iter().map(io::Cursor::new));
-            self.ready.retain(|plaintext| plaintext.has_remaining());
+            self.ready.extend(plaintexts);
+            self.ready.retain(Buf::has_remaining);
             self.fetch_ahead()?;
         }
     }

@@ -32,10 +32,11 @@ pub async fn back_up(job: &Job, task: &BackupTask) -> Result<v1::BackupResult, S
     if let Some(done) = committed_before(job, &repository).await? {
         return Ok(done);
     }
-    let (prepared, outcome) = store(job, method, &repository).await?;
+    let time = Timestamp::now();
+    let (prepared, outcome) = store(job, method, time, &repository).await?;
     let summary = *prepared.summary();
     let id = commit(job, prepared).await?;
-    Ok(result(job, &id, &summary, outcome))
+    Ok(result(job, &id, time, &summary, outcome))
 }
 
 fn method(job: &Job, task: &BackupTask) -> Result<Method, SourceError> {
@@ -61,9 +62,10 @@ fn method(job: &Job, task: &BackupTask) -> Result<Method, SourceError> {
 async fn store(
     job: &Job,
     method: Method,
+    time: Timestamp,
     repository: &Repository,
 ) -> Result<(PreparedSnapshot, BackupOutcome), SourceError> {
-    let begun = repository.begin_backup(options(job, method));
+    let begun = repository.begin_backup(options(job, method, time));
     let writer = unless_cancelled(&job.commit.cancel, begun).await?;
     let request = BackupRequest { method };
     let backed_up = job
@@ -87,7 +89,7 @@ async fn store(
     Ok((finished.await?, outcome))
 }
 
-fn options(job: &Job, method: Method) -> BackupOptions {
+fn options(job: &Job, method: Method, time: Timestamp) -> BackupOptions {
     let settings = &job.settings;
     BackupOptions {
         tags: vec![
@@ -96,7 +98,7 @@ fn options(job: &Job, method: Method) -> BackupOptions {
             format!("kind:{}", job.source.kind().as_str()),
             format!("method:{}", method.as_str()),
         ],
-        time: Timestamp::now(),
+        time,
         cancel: job.commit.cancel.clone(),
         stats: job.reporter.stats(),
         pack_size: settings.pack_size_bytes(),
@@ -129,6 +131,7 @@ async fn commit(job: &Job, prepared: PreparedSnapshot) -> Result<SnapshotId, Sou
 fn result(
     job: &Job,
     id: &SnapshotId,
+    time: Timestamp,
     summary: &BackupSummary,
     outcome: BackupOutcome,
 ) -> v1::BackupResult {
@@ -140,6 +143,8 @@ fn result(
         files: summary.files,
         manifest_json: displayed(job, outcome.manifest_json),
         warnings: bounded(job, outcome.warnings),
+        snapshot_time_micros: time.as_microsecond(),
+        snapshot_host: job.agent.clone(),
     }
 }
 
@@ -208,6 +213,8 @@ async fn result_of_snapshot(
         read_bytes: files.iter().map(|file| file.size_bytes).sum(),
         files: files.len() as u64,
         manifest_json,
+        snapshot_time_micros: reader.snapshot().time.as_microsecond(),
+        snapshot_host: reader.snapshot().hostname.clone(),
         ..Default::default()
     })
 }

@@ -269,12 +269,12 @@ async fn snapshot_record(
         id,
         kind: info.kind,
         method,
-        time_micros: if run.started_micros == 0 {
-            now
-        } else {
-            run.started_micros
+        time_micros: match (backup.snapshot_time_micros, run.started_micros) {
+            (0, 0) => now,
+            (0, started) => started,
+            (told, _) => told,
         },
-        host: String::new(),
+        host: backup.snapshot_host.clone(),
         run_id: run.id.to_string(),
         epoch: holdfast_proto::ids::Epoch(epoch),
         standing,

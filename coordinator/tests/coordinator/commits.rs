@@ -223,6 +223,23 @@ async fn a_restart_interrupts_no_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_committed_snapshot_has_the_time_and_host_that_it_says_itself() {
+    let mut s = stage(Database::Sqlite, "").await;
+    let id = snapshot_id('a');
+    assert!(s.session.ask_commit(&s.run.id, 1, &id).await.permitted);
+    let mut result = backup_result(&id);
+    if let v1::run_result::Result::Backup(backup) = &mut result {
+        backup.snapshot_time_micros = 1_767_323_045_000_000;
+        backup.snapshot_host = "db-1".into();
+    }
+    s.session.finish(&s.run.id, 1, result).await;
+    let all = snapshots(&mut s.control, false).await;
+    let told = (all[0].time_micros, all[0].host.as_str());
+    assert_eq!(told, (1_767_323_045_000_000, "db-1"));
+    s.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_permission_that_was_lost_with_the_coordinator_is_given_again() {
     let runs = "[runs]\nlease = \"3s\"\ncommit_window = \"3s\"\n";
     let mut s = stage(Database::Sqlite, runs).await;

@@ -63,6 +63,7 @@ pub fn succeeded_backup() -> v1::Run {
         files: 4,
         manifest_json: String::new(),
         warnings: vec!["database template0 was skipped".into()],
+        ..Default::default()
     };
     ended(queued(), v1::RunState::Succeeded, Outcome::Backup(result))
 }

@@ -31,6 +31,8 @@ pub(crate) enum Reason {
     Template,
     #[error("it is a copy that a restore is making")]
     Copy,
+    #[error("it is the safety copy of an earlier restore; name it in `databases` to back it up")]
+    SafetyCopy,
     #[error("it was dropped or renamed after the backup had begun")]
     Gone,
 }
@@ -124,6 +126,8 @@ fn reason(
         Some(Reason::Template)
     } else if super::names::restoring_tag(name).is_some() && !named {
         Some(Reason::Copy)
+    } else if super::names::is_before(name) && !named {
+        Some(Reason::SafetyCopy)
     } else {
         None
     }
@@ -163,8 +167,9 @@ mod tests {
             .collect()
     }
 
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 7] = [
         "app",
+        "app_before_0190f5fe89ab",
         "closed",
         "app_restoring_0190f5fe89ab",
         "scratch_1",
@@ -181,10 +186,17 @@ mod tests {
             .iter()
             .map(|skipped| skipped.reason)
             .collect();
-        use Reason::{Copy, Excluded, NoConnections, Template};
+        use Reason::{Copy, Excluded, NoConnections, SafetyCopy, Template};
         assert_eq!(
             reasons,
-            [NoConnections, Copy, Excluded, NoConnections, Template]
+            [
+                SafetyCopy,
+                NoConnections,
+                Copy,
+                Excluded,
+                NoConnections,
+                Template
+            ]
         );
         let warned: Vec<&str> = selection
             .skipped

@@ -77,6 +77,7 @@ pub fn backup_result(snapshot: &str) -> v1::run_result::Result {
         files: 3,
         manifest_json: "{}".into(),
         warnings: Vec::new(),
+        ..Default::default()
     })
 }
 

@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and the help that goes with it.
 
+use std::any::TypeId;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
@@ -107,7 +109,19 @@ impl Cli {
 
 /// The whole command line, with the exit codes at the end of each help text.
 pub fn command() -> clap::Command {
-    with_exit_codes(Cli::command())
+    with_exit_codes(without_empty_values(Cli::command()))
+}
+
+/// No value may be empty. `--into "$name"` with a variable that is not set must not mean "in place", and so on.
+fn without_empty_values(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| match arg.get_value_parser().type_id() {
+            id if id == TypeId::of::<String>() => {
+                arg.value_parser(NonEmptyStringValueParser::new())
+            }
+            _ => arg,
+        })
+        .mut_subcommands(without_empty_values)
 }
 
 fn with_exit_codes(mut command: clap::Command) -> clap::Command {

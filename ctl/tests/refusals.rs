@@ -186,6 +186,29 @@ fn contradictions_are_told_before_anybody_is_asked() {
 }
 
 #[test]
+fn a_variable_that_is_not_set_changes_no_meaning() {
+    let coordinator = Coordinator::start();
+    let restore = ["restore", "orders-db", "--yes", "-d", "a"];
+    for (option, more) in [
+        ("--into", &[][..]),
+        ("--into-schema", &["-t", "t"]),
+        ("--table", &["--into", "x"]),
+        ("--database", &["--drop-old"]),
+        ("--snapshot", &[]),
+    ] {
+        let arguments = [&restore[..], &[option, ""], more].concat();
+        run(coordinator.ctl(&arguments))
+            .expect_code(2)
+            .err_has(&[option]);
+    }
+    run(coordinator.ctl(&["restore", "orders-db", "--yes", "-d", "a", "--into="])).expect_code(2);
+    run(coordinator.ctl(&["backup", "orders-db", "--vault", ""])).expect_code(2);
+    run(coordinator.ctl(&["run", "cancel", ""])).expect_code(2);
+    run(coordinator.ctl(&["snapshot", "list", "--source", ""])).expect_code(2);
+    assert_eq!(coordinator.asked(), Vec::<String>::new());
+}
+
+#[test]
 fn a_configuration_that_cannot_work_says_where() {
     let coordinator = Coordinator::start();
     let mut unset = bare_ctl(&["status"]);

@@ -3,6 +3,9 @@
 //! Every source's repository is listed and its snapshots are put beside the catalog: new ones are added, those that are
 //! back lose the mark "missing", and only when a repository was read to its end are those that are not there marked as
 //! missing. What could not be read is a problem in the answer, never a silence, and then the scan does not count as one.
+//!
+//! The order: the catalog is read before the vault is listed. What a backup commits in between is then in the listing and
+//! not yet in what the listing is held against, and never the other way round, where it would be called missing.
 
 use std::collections::HashSet;
 
@@ -31,14 +34,24 @@ pub async fn scan(
     let vault = OpenVault::named(coordinator, name).await?;
     let storage = vault.storage()?;
     let mut answer = v1::ScanVaultResponse::default();
+    let recorded = present(catalog(coordinator, name, "").await?);
     let folders = storage.list_folders("").await?;
     for source in &folders {
         if let Err(why) = scan_source(coordinator, &vault, &storage, source, &mut answer).await? {
             answer.problems.push(format!("{source}: {why}"));
         }
     }
-    let folders: HashSet<&str> = folders.iter().map(String::as_str).collect();
-    forget_vanished(coordinator, name, &folders, &mut answer).await?;
+    if answer.repositories == 0 && answer.problems.is_empty() && !recorded.is_empty() {
+        // An unmounted disk looks like this, and so does a folder of another host.
+        answer.problems.push(format!(
+            "{} holds no repository as seen from the coordinator, though {} snapshots are recorded there; nothing was marked \
+             as missing (is its disk mounted, and is it this host's folder?)",
+            vault.address,
+            recorded.len()
+        ));
+    } else {
+        forget_vanished(coordinator, recorded, &folders, &mut answer).await?;
+    }
 
     let now = now_micros();
     let mut tx = coordinator.store.begin().await?;
@@ -75,12 +88,12 @@ async fn scan_source(
         Err(error) => return Ok(Err(error)),
     };
     answer.repositories += 1;
+    let mut known = catalog(coordinator, &vault.record.name, source).await?;
     let listed = match repository.snapshots().await {
         Ok(listed) => listed,
         Err(error) => return Ok(Err(error)),
     };
     answer.snapshots += listed.len() as u64;
-    let mut known = catalog(coordinator, &vault.record.name, source).await?;
     let mut problem = Ok(());
     for info in listed {
         let Ok(id) = info.id.to_hex().parse::<SnapshotId>() else {
@@ -236,15 +249,24 @@ async fn mark_missing(
     Ok(tx.commit().await?)
 }
 
-/// Marks what the catalog has of sources whose whole folder is gone. The list of folders was complete, or the scan had
+/// Those that were there when somebody looked last, without their manifests: all of a vault's are held at once.
+fn present(mut recorded: Vec<SnapshotRecord>) -> Vec<SnapshotRecord> {
+    recorded.retain_mut(|snapshot| {
+        snapshot.manifest = String::new();
+        snapshot.standing != SnapshotStanding::Missing
+    });
+    recorded
+}
+
+/// Marks what was recorded of sources whose whole folder is gone. The list of folders was complete, or the scan had
 /// failed before.
 async fn forget_vanished(
     coordinator: &Coordinator,
-    vault: &str,
-    folders: &HashSet<&str>,
+    mut recorded: Vec<SnapshotRecord>,
+    folders: &[String],
     answer: &mut v1::ScanVaultResponse,
 ) -> Result<()> {
-    let mut gone = catalog(coordinator, vault, "").await?;
-    gone.retain(|snapshot| !folders.contains(snapshot.source.as_str()));
-    mark_missing(coordinator, &gone, answer).await
+    let folders: HashSet<&str> = folders.iter().map(String::as_str).collect();
+    recorded.retain(|snapshot| !folders.contains(snapshot.source.as_str()));
+    mark_missing(coordinator, &recorded, answer).await
 }

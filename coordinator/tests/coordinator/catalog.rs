@@ -183,6 +183,71 @@ async fn what_is_gone_is_missing_and_what_cannot_be_read_is_a_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_while_a_scan_goes_on_is_not_missing() {
+    let at = Installation::with(Database::Sqlite, "");
+    let running = at.start().await;
+    let mut control = at.admin().await;
+    let kit = RecoveryKit::parse(&at.add_vault(&mut control, "main").await.kit).expect("a kit");
+    write(&kit, "users", "x", 1).await;
+    // A repository that answers only when we let it: the scan stands still in it, with the folders listed.
+    let slow = at.vault_folder("main").join("aaa");
+    std::fs::create_dir(&slow).expect("made");
+    let config = slow.join("config");
+    let made = std::process::Command::new("mkfifo").arg(&config).status();
+    assert!(made.expect("mkfifo runs").success());
+    let mut scanner = control.clone();
+    let scanning = tokio::spawn(async move { scan(&mut scanner).await });
+    let opened = tokio::task::spawn_blocking(move || {
+        // Comes back once the scan has opened it for reading.
+        std::fs::OpenOptions::new().write(true).open(config)
+    });
+    let mut pipe = opened.await.expect("joined").expect("opened");
+
+    let agent = FakeAgent::join(&mut control, "db1", &["orders"]).await;
+    let mut session = agent.connect(&at).await;
+    let run = start_backup(&mut control, "orders").await;
+    session.begin().await;
+    let id = write(&kit, "orders", &run.id, 1).await;
+    assert!(session.ask_commit(&run.id, 1, &id).await.permitted);
+    session.finish(&run.id, 1, backup_result(&id)).await;
+
+    std::io::Write::write_all(&mut pipe, b"nothing").expect("written");
+    drop(pipe);
+    let told = scanning.await.expect("scanned");
+    assert_eq!(told.missing, 0, "{told:?}");
+    assert_eq!(
+        standing(&snapshots(&mut control, true).await, &id),
+        v1::SnapshotStanding::Committed
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_that_cannot_be_seen_is_a_problem_and_nothing_of_it_is_missing() {
+    let at = Installation::with(Database::Sqlite, "");
+    let running = at.start().await;
+    let mut control = at.admin().await;
+    let kit = RecoveryKit::parse(&at.add_vault(&mut control, "main").await.kit).expect("a kit");
+    let id = write(&kit, "orders", "x", 1).await;
+    assert_eq!(scan(&mut control).await.added, 1);
+    // As when its disk is not mounted: an empty folder, or none.
+    let (folder, elsewhere) = (at.vault_folder("main"), at.vault_folder("elsewhere"));
+    std::fs::rename(&folder, &elsewhere).expect("moved");
+    for _ in 0..2 {
+        let told = scan(&mut control).await;
+        assert_eq!((told.missing, told.problems.len()), (0, 1), "{told:?}");
+        assert!(told.problems[0].contains("mounted"), "{told:?}");
+        let all = snapshots(&mut control, true).await;
+        assert_eq!(standing(&all, &id), v1::SnapshotStanding::Found);
+        std::fs::create_dir_all(&folder).expect("made");
+    }
+    std::fs::remove_dir_all(&folder).expect("removed");
+    std::fs::rename(&elsewhere, &folder).expect("moved back");
+    assert!(scan(&mut control).await.problems.is_empty());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn leave_to_read_is_given_and_audited() {
     let at = Installation::with(Database::Sqlite, "");
     let running = at.start().await;

@@ -90,21 +90,32 @@ async fn bounded_line<R: AsyncRead + Unpin>(reader: &mut BufReader<R>) -> Option
     }
 }
 
-/// Cuts a line where a statement would spell a password (`password 'x'`, `password=x`): client programs repeat the
-/// statement that failed.
+/// Cuts a line where a statement would spell a password (`password 'x'`, `password E'x'`, `password=x`,
+/// `postgresql://user:x@host`): client programs repeat the statement that failed.
 fn without_passwords(line: String) -> String {
-    const WORD: &str = "password";
-    let lower = line.to_ascii_lowercase();
-    let mut from = 0;
-    while let Some(found) = lower[from..].find(WORD) {
-        let after = from + found + WORD.len();
-        let value = lower[after..].trim_start_matches(['"', ' ']);
-        if value.starts_with(['=', '\'']) {
-            return format!("{} <not shown>", &line[..after]);
-        }
-        from = after;
+    match password_begins(&line.to_ascii_lowercase()) {
+        Some(end) => format!("{} <not shown>", &line[..end]),
+        None => line,
     }
-    line
+}
+
+/// Where the text that says that a password follows ends, in a line in lower case.
+fn password_begins(lower: &str) -> Option<usize> {
+    const WORD: &str = "password";
+    let spelt = lower.match_indices(WORD).find_map(|(at, _)| {
+        let end = at + WORD.len();
+        let value = lower[end..].trim_start_matches(['"', ' ']);
+        let follows = value.starts_with(['=', '\'']) || value.starts_with("e'");
+        follows.then_some(end)
+    });
+    let in_address = lower.match_indices("://").find_map(|(at, _)| {
+        // As libpq reads it: what stands between :// and @ ends before the first slash.
+        let begin = at + "://".len();
+        let authority = lower[begin..].split('/').next()?;
+        let user = &authority[..authority.find('@')?];
+        Some(begin + user.find(':')? + 1)
+    });
+    spelt.into_iter().chain(in_address).min()
 }
 
 #[cfg(test)]
@@ -126,6 +137,16 @@ mod tests {
             cut("OPTIONS (\"password\" 'secret')"),
             "OPTIONS (\"password <not shown>"
         );
+        assert_eq!(
+            cut(r"    password E'sec\\ret',"),
+            "    password <not shown>"
+        );
+        assert_eq!(
+            cut("CONNECTION 'postgresql://rep:secret@host:5432/db'"),
+            "CONNECTION 'postgresql://rep: <not shown>"
+        );
+        let kept = "could not reach http://host:8080/path or http://[::1]:80 or postgresql://a@host:5432/db";
+        assert_eq!(cut(kept), kept);
         let kept = "FATAL: password authentication failed for user \"a\"";
         assert_eq!(cut(kept), kept);
     }

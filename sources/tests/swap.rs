@@ -453,6 +453,22 @@ async fn drop_old_drops_the_previous_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn drop_old_drops_nothing_that_backups_leave_out() {
+    let story = story("swap-drop-left-out").await;
+    // Since then the database is left out: the safety backup that was just made does not hold it.
+    let narrowed = source(&story.server, "exclude = ['app']");
+    let request = RestoreRequest {
+        drop_old: true,
+        ..of(&["app"])
+    };
+    let run = Run::new();
+    let restored = story.vault.restore(&*narrowed, &story.id, &request, &run);
+    let error = restored.await.unwrap_err();
+    assert_refused(&error, &["app would be dropped", "exclude", "--drop-old"]);
+    story.assert_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn into_a_new_database_and_never_over_one() {
     let story = story("swap-into").await;
     let into = |name: &str| RestoreRequest {

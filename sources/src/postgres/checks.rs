@@ -1,13 +1,14 @@
 //! What forbids a restore, found before the work starts, all at once, each with what to do.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::catalog::{self, names};
+use super::config::PostgresConfig;
 use super::drop::clients;
 use super::manifest::Manifest;
 use super::restore::{Restore, Target};
-use super::subscriptions;
+use super::selection::left_out;
+use super::{space, subscriptions};
 use crate::error::SourceError;
 use crate::run::Subscriptions;
 
@@ -20,12 +21,12 @@ pub(crate) struct Checked {
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    problems: Vec<(String, String)>,
-    warnings: Vec<String>,
+    pub(super) problems: Vec<(String, String)>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Findings {
-    fn problem(&mut self, what: String, hint: impl Into<String>) {
+    pub(super) fn problem(&mut self, what: String, hint: impl Into<String>) {
         self.problems.push((what, hint.into()));
     }
 
@@ -49,17 +50,19 @@ impl Findings {
 /// Everything that can be known before the work.
 pub(crate) async fn check(
     restore: &Restore<'_>,
+    config: &PostgresConfig,
     manifest: &Manifest,
     targets: &[Target<'_>],
 ) -> Result<Checked, SourceError> {
     let mut found = check_live(restore, targets).await?;
     check_role(restore, &mut found);
+    check_drop_old(restore, config, targets, &mut found).await?;
     check_names(restore, targets, &mut found).await?;
     check_clients(restore, targets, &mut found).await?;
     for target in targets {
         check_needs(restore, manifest, target, &mut found).await?;
     }
-    check_space(restore, manifest, targets, &mut found);
+    space::check(restore, manifest, targets, &mut found);
     found.into_result()
 }
 
@@ -73,7 +76,7 @@ pub(crate) async fn check_new(
     check_role(restore, &mut found);
     check_names(restore, std::slice::from_ref(target), &mut found).await?;
     check_needs(restore, manifest, target, &mut found).await?;
-    check_space(restore, manifest, std::slice::from_ref(target), &mut found);
+    space::check(restore, manifest, std::slice::from_ref(target), &mut found);
     found.into_result()
 }
 
@@ -129,6 +132,36 @@ async fn check_replication(
             format!("{name} has logical replication slots: {}", list.join(", ")),
             hint,
         );
+    }
+    Ok(())
+}
+
+/// A safety copy that is dropped must be in the safety backup, and that takes what the source's backups take.
+async fn check_drop_old(
+    restore: &Restore<'_>,
+    config: &PostgresConfig,
+    targets: &[Target<'_>],
+    found: &mut Findings,
+) -> Result<(), SourceError> {
+    if !restore.request.drop_old {
+        return Ok(());
+    }
+    let listed = catalog::databases(&restore.control).await?;
+    for target in targets.iter().filter(|target| target.replaces) {
+        let live = listed.iter().find(|database| database.name == target.name);
+        let reason = match live {
+            Some(live) => left_out(live, config)?,
+            None => None,
+        };
+        if let Some(reason) = reason {
+            found.problem(
+                format!(
+                    "{} would be dropped, and no backup of this source holds it: {reason}",
+                    target.name
+                ),
+                "leave out --drop-old, and drop the copy that stays by command once it is not needed",
+            );
+        }
     }
     Ok(())
 }
@@ -289,70 +322,6 @@ async fn check_needs(
     Ok(())
 }
 
-/// Only where the server's folders can be seen from here.
-fn check_space(
-    restore: &Restore<'_>,
-    manifest: &Manifest,
-    targets: &[Target<'_>],
-    found: &mut Findings,
-) {
-    let folder = restore
-        .facts
-        .data_directory
-        .as_deref()
-        .filter(|folder| restore.server.is_local() && Path::new(folder).is_dir());
-    let Some(folder) = folder else {
-        restore.context.reporter.log(
-            "info",
-            "the server's disk is not visible from here: its free space is not checked",
-        );
-        return;
-    };
-    let elsewhere = |target: &&Target<'_>| {
-        manifest
-            .tablespaces
-            .iter()
-            .any(|tablespace| tablespace.name == target.manifest.properties.tablespace)
-    };
-    let here: Vec<&Target<'_>> = targets.iter().filter(|target| !elsewhere(target)).collect();
-    // The dump is about what the tables take without indexes; the database's own size may be mostly bloat.
-    let least: u64 = here
-        .iter()
-        .map(|target| target.manifest.dump_bytes.min(target.manifest.size_bytes))
-        .sum();
-    let most: u64 = here.iter().map(|target| target.manifest.size_bytes).sum();
-    match nix::sys::statvfs::statvfs(folder) {
-        Ok(stat) => {
-            let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-            judge_space(free, least, most, folder, found);
-        }
-        Err(error) => restore.context.reporter.log(
-            "info",
-            &format!("the free space of {folder} is not known: {error}"),
-        ),
-    }
-}
-
-fn judge_space(free: u64, least: u64, most: u64, folder: &str, found: &mut Findings) {
-    let size = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
-    if free < least {
-        found.problem(
-            format!(
-                "{folder} has {} free, and the copies need at least {}",
-                size(free),
-                size(least)
-            ),
-            "make room: the live databases stay beside their copies until they are dropped",
-        );
-    } else if free < most {
-        found.warnings.push(format!(
-            "{folder} has {} free, and the databases took {} on their server",
-            size(free),
-            size(most)
-        ));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -368,18 +337,5 @@ mod tests {
             ("a is in use; b is in use", "end it")
         );
         assert_eq!(error.class(), crate::FailureClass::Refused);
-    }
-
-    #[test]
-    fn space_is_refused_below_the_dump_and_warned_below_the_size() {
-        let judged = |free| {
-            let mut found = Findings::default();
-            judge_space(free, 100, 200, "/d", &mut found);
-            (found.problems.len(), found.warnings.len())
-        };
-        assert_eq!(
-            [judged(99), judged(150), judged(200)],
-            [(1, 0), (0, 1), (0, 0)]
-        );
     }
 }

@@ -26,6 +26,7 @@ mod names;
 mod programs;
 mod restore;
 mod selection;
+mod space;
 mod sql;
 mod statements;
 mod subscriptions;

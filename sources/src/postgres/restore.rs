@@ -101,8 +101,11 @@ pub(crate) async fn restore(
         );
     } else {
         // What forbids the work, before it starts.
-        let Checked { warnings } =
-            until_cancelled(context, checks::check(&restore, &manifest, &targets)).await?;
+        let Checked { warnings } = until_cancelled(
+            context,
+            checks::check(&restore, &postgres.config, &manifest, &targets),
+        )
+        .await?;
         outcome.warnings.extend(warnings);
         if request.globals {
             outcome

@@ -53,17 +53,6 @@ pub(crate) fn select(
     listed: Vec<ListedDatabase>,
     config: &PostgresConfig,
 ) -> Result<Selection, SourceError> {
-    let globs = |patterns: &[String]| -> Result<Vec<Glob>, SourceError> {
-        let glob = |pattern: &String| {
-            Glob::new(pattern).map_err(|error| {
-                SourceError::permanent(
-                    format!("pattern {pattern:?}: {error}"),
-                    "correct `databases` or `exclude`",
-                )
-            })
-        };
-        patterns.iter().map(glob).collect()
-    };
     let (wanted, unwanted) = (globs(&config.databases)?, globs(&config.exclude)?);
     if let Some(missing) = wanted
         .iter()
@@ -107,6 +96,27 @@ pub(crate) fn select(
         ));
     }
     Ok(selection)
+}
+
+/// Why a backup leaves `database` out; `None`: it takes it.
+pub(crate) fn left_out(
+    database: &ListedDatabase,
+    config: &PostgresConfig,
+) -> Result<Option<Reason>, SourceError> {
+    let (wanted, unwanted) = (globs(&config.databases)?, globs(&config.exclude)?);
+    Ok(reason(&database.name, database, &wanted, &unwanted))
+}
+
+fn globs(patterns: &[String]) -> Result<Vec<Glob>, SourceError> {
+    let glob = |pattern: &String| {
+        Glob::new(pattern).map_err(|error| {
+            SourceError::permanent(
+                format!("pattern {pattern:?}: {error}"),
+                "correct `databases` or `exclude`",
+            )
+        })
+    };
+    patterns.iter().map(glob).collect()
 }
 
 fn reason(

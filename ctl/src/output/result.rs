@@ -95,9 +95,11 @@ fn database_lines(source: &str, database: &v1::RestoredDatabase) -> Vec<String> 
     if !database.previous_as.is_empty() {
         let previous = clean(&database.previous_as);
         lines.push(format!("    as it was before: {previous}"));
+        // A name that begins like an option would be taken for one.
+        let dashes = if previous.starts_with('-') { "-- " } else { "" };
         lines.push(format!(
-            "    once nobody needs it: holdfastctl source drop-copy {source} {}",
-            shell_word(&previous)
+            "    once nobody needs it: holdfastctl source drop-copy {dashes}{source} {}",
+            shell_word(&database.previous_as)
         ));
     }
     lines
@@ -114,6 +116,22 @@ pub fn shell_word(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':');
     if !name.is_empty() && name.chars().all(plain) {
         return name.to_owned();
+    }
+    if name.chars().any(char::is_control) {
+        // The one way to write them that stays on a line: bash, zsh and ksh know it.
+        let escaped: String = name
+            .chars()
+            .map(|c| match c {
+                '\'' | '\\' => format!("\\{c}"),
+                c if c.is_control() => c
+                    .to_string()
+                    .bytes()
+                    .map(|b| format!("\\{b:03o}"))
+                    .collect(),
+                c => c.into(),
+            })
+            .collect();
+        return format!("$'{escaped}'");
     }
     format!("'{}'", name.replace('\'', r"'\''"))
 }
@@ -184,5 +202,35 @@ mod tests {
         assert_eq!(shell_word("app_before_0190"), "app_before_0190");
         assert_eq!(shell_word("it's"), r"'it'\''s'");
         assert_eq!(shell_word(""), "''");
+    }
+
+    #[test]
+    fn the_command_that_drops_a_copy_can_be_pasted() {
+        for name in [
+            "app_b",
+            "-d evil_b",
+            "new\nline's \\ \u{85}_b",
+            "x=y $z_b",
+            "Bücher_b",
+        ] {
+            let database = v1::RestoredDatabase {
+                name: "app".into(),
+                restored_as: "app".into(),
+                previous_as: name.into(),
+                ..Default::default()
+            };
+            let lines = database_lines("orders-db", &database);
+            let (_, command) = lines[2].split_once(": ").expect("a command");
+            assert!(!command.contains(char::is_control), "{command:?}");
+            let script = format!("printf '%s\\0' {command}");
+            let said = std::process::Command::new("bash")
+                .args(["-c", &script])
+                .output();
+            let words = String::from_utf8(said.expect("bash runs").stdout).expect("text");
+            let words: Vec<&str> = words.trim_end_matches('\0').split('\0').collect();
+            assert_eq!(words.last(), Some(&name), "{command}");
+            let parsed = crate::cli::command().try_get_matches_from(&words);
+            assert!(parsed.is_ok(), "{command}");
+        }
     }
 }

@@ -160,6 +160,12 @@ async fn skip_leaves_the_restored_database_without_and_the_slot_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn move_lets_the_restored_database_follow_on() {
     let story = story("subscription-move").await;
+    // The subscriber tells what it has at its own pace, and the slot stands where it told last.
+    let written = story.publisher.sql("app", "SELECT pg_current_wal_lsn()");
+    let told = format!(
+        "SELECT count(*) FROM pg_replication_slots WHERE confirmed_flush_lsn >= '{written}'"
+    );
+    until(&story.publisher, "app", &told, "1").await;
     let request = RestoreRequest {
         drop_old: true,
         ..with(Subscriptions::Move)

@@ -141,16 +141,16 @@ fn result(
         new_bytes: summary.new_bytes,
         stored_bytes: summary.stored_bytes,
         files: summary.files,
-        manifest_json: displayed(job, outcome.manifest_json),
+        manifest_json: displayed(job, &outcome.manifest_json),
         warnings: bounded(job, outcome.warnings),
         snapshot_time_micros: time.as_microsecond(),
         snapshot_host: job.agent.clone(),
     }
 }
 
-fn displayed(job: &Job, manifest: String) -> String {
+fn displayed(job: &Job, manifest: &str) -> String {
     if manifest.len() <= MAX_MANIFEST_BYTES {
-        return manifest;
+        return job.source.shown_manifest(manifest);
     }
     job.reporter.log(
         "info",
@@ -204,7 +204,7 @@ async fn result_of_snapshot(
         Some(file) if file.size_bytes <= MAX_MANIFEST_BYTES as u64 => {
             let read = reader.read_bytes(&path, MAX_MANIFEST_BYTES);
             let bytes = unless_cancelled(cancel, read).await?;
-            String::from_utf8_lossy(&bytes).into_owned()
+            displayed(job, &String::from_utf8_lossy(&bytes))
         }
         _ => String::new(),
     };

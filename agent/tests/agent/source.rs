@@ -139,6 +139,10 @@ impl Source for FakeSource {
         SourceKind::Postgres
     }
 
+    fn shown_manifest(&self, stored: &str) -> String {
+        stored.replace("hush", "(in the vault)")
+    }
+
     fn methods(&self) -> &'static [Method] {
         &[Method::Dump]
     }
@@ -168,7 +172,7 @@ impl Source for FakeSource {
             .await?;
         self.act("backup", context).await?;
         self.fail_if_told()?;
-        let manifest = format!("{{\"run\":\"{}\"}}", context.run_id);
+        let manifest = format!("{{\"run\":\"{}\",\"key\":\"hush\"}}", context.run_id);
         let path = format!("/{}/manifest.json", self.name);
         writer
             .write_bytes(&path, FileMeta::default(), Bytes::from(manifest.clone()))

@@ -69,6 +69,11 @@ async fn a_backup_is_one_snapshot_with_the_runs_tags_and_comes_back() {
         "{result:?}"
     );
     assert!(result.manifest_json.contains(&run.run_id));
+    assert!(
+        result.manifest_json.contains("(in the vault)") && !result.manifest_json.contains("hush"),
+        "{}",
+        result.manifest_json
+    );
     assert_eq!(result.warnings, ["template0 was skipped"]);
 
     let made = snapshots(vault.path()).await;

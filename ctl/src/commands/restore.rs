@@ -201,7 +201,7 @@ impl RestoreArgs {
         ];
         lines.push(match (self.drop_old, self.no_safety) {
             (false, _) => "  What is live now stays as NAME_before_<run>; it is dropped only by command.".into(),
-            (true, false) => "  What is live now is DROPPED at the end, after a safety backup has been made first.".into(),
+            (true, false) => "  What is live now is DROPPED at the end, after a safety backup has been made first; what is written after that backup is lost.".into(),
             (true, true) => "  What is live now is DROPPED at the end, and no safety backup is made.".into(),
         });
         if self.disconnect_clients {

@@ -5,6 +5,7 @@
 //! - `backup`, `dump_stream`, `archive`, `globals`, [`manifest`]: out of the server.
 //! - `restore`, `checks`, `create`, `load`, `compare`, `swap`, `tables`: back into it.
 
+mod aftermath;
 mod archive;
 mod backup;
 mod catalog;
@@ -89,6 +90,12 @@ impl Source for Postgres {
 
     fn methods(&self) -> &'static [Method] {
         &[Method::Dump]
+    }
+
+    fn shown_manifest(&self, stored: &str) -> String {
+        manifest::Manifest::from_json(stored.as_bytes())
+            .and_then(|manifest| manifest.shown().to_json())
+            .unwrap_or_default()
     }
 
     async fn describe(&self) -> Description {

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use holdfast_vault::SnapshotReader;
 
 use super::Postgres;
+use super::aftermath::{Rest, whole_or_failed};
 use super::catalog::{self, ServerFacts};
 use super::checks::{self, Checked};
 use super::connect::{Server, Session};
@@ -124,17 +125,13 @@ pub(crate) async fn restore(
     }
 
     // What follows a swap: done again, it finds nothing left to do.
-    outcome
-        .warnings
-        .extend(subscriptions::after_swap(&restore, &targets).await);
+    let mut rest = subscriptions::after_swap(&restore, &targets).await;
     for target in &targets {
-        let warnings = restore.finish(target).await;
-        outcome
-            .databases
-            .push(restored(target, request.drop_old && warnings.is_empty()));
-        outcome.warnings.extend(warnings);
+        let dropped = restore.finish(target, &mut rest).await;
+        outcome.databases.push(restored(target, dropped));
     }
-    Ok(outcome)
+    outcome.warnings.extend(rest.told);
+    whole_or_failed(outcome, &rest.undone)
 }
 
 fn snapshot_root(reader: &SnapshotReader) -> Result<String, SourceError> {
@@ -297,31 +294,30 @@ impl Restore<'_> {
         }
     }
 
-    /// What comes last; sentences about what did not succeed. The mark goes at the very end: until then another attempt
+    /// What comes last; whether the previous database was dropped. The mark goes at the very end: until then another attempt
     /// of this run finds by it that the swap has happened.
-    async fn finish(&self, target: &Target<'_>) -> Vec<String> {
-        let mut told = Vec::new();
+    async fn finish(&self, target: &Target<'_>, rest: &mut Rest) -> bool {
+        let mut dropped = false;
         if self.request.drop_old && target.replaces {
             self.context
                 .reporter
                 .phase(&format!("dropping {}", target.before));
-            if let Err(error) =
-                drop::drop_database(self.server, &self.control, &target.before).await
-            {
-                told.push(format!(
+            match drop::drop_database(self.server, &self.control, &target.before).await {
+                Ok(()) => dropped = true,
+                Err(error) => rest.undone.push(format!(
                     "{} could not be dropped and is still there: {error}",
                     target.before
-                ));
+                )),
             }
         }
         if let Err(error) = create::unmark(self, target).await {
-            told.push(format!(
+            rest.told.push(format!(
                 "{} keeps the setting {}: {error}",
                 target.name,
                 catalog::RESTORED_BY
             ));
         }
-        told
+        dropped
     }
 }
 

@@ -4,6 +4,7 @@
 //! one subscription, so before a database with a subscription is dropped the subscription is disabled, parted from
 //! its slot, and dropped, in this order. What cannot be moved is left as it is and told.
 
+use super::aftermath::Rest;
 use super::catalog::query;
 use super::connect::Session;
 use super::restore::{Restore, Target};
@@ -112,23 +113,25 @@ pub(crate) async fn slots_of_database(
 }
 
 /// After the swap: moves what is to be moved, and tells what is not. Done again, it finds nothing left to move.
-pub(crate) async fn after_swap(restore: &Restore<'_>, targets: &[Target<'_>]) -> Vec<String> {
-    let mut told = Vec::new();
+pub(crate) async fn after_swap(restore: &Restore<'_>, targets: &[Target<'_>]) -> Rest {
+    let mut rest = Rest::default();
     for target in targets {
         let outcome = match restore.request.subscriptions {
             _ if restore.request.into.is_some() => Ok(left_out(target)),
-            Subscriptions::Move => moved(restore, target, &mut told).await.map(|()| Vec::new()),
+            Subscriptions::Move => moved(restore, target, &mut rest.told)
+                .await
+                .map(|()| Vec::new()),
             Subscriptions::Skip | Subscriptions::Refuse => skipped(restore, target).await,
         };
         match outcome {
-            Ok(sentences) => told.extend(sentences),
-            Err(error) => told.push(format!(
-                "{} is restored, but its subscriptions or slots are not settled: {error}",
+            Ok(sentences) => rest.told.extend(sentences),
+            Err(error) => rest.undone.push(format!(
+                "the subscriptions or slots of {} are not settled: {error}",
                 target.name
             )),
         }
     }
-    told
+    rest
 }
 
 fn left_out(target: &Target<'_>) -> Vec<String> {

@@ -1,11 +1,13 @@
 //! The contract between agents, the coordinator and operators: gRPC package `holdfast.v1`.
 //!
 //! [`v1`] holds the generated messages and services; [`ids`] the typed ids; [`convert`] is the one place where
-//! what came over the wire becomes domain types, and where the malformed is rejected with the field's name.
+//! what came over the wire becomes domain types, and where the malformed is rejected with the field's name; [`manifest`]
+//! says what of a backup's manifest may be shown.
 //! Messages that carry secrets print nothing of them: their `Debug` is written by hand in [`redact`].
 
 pub mod convert;
 pub mod ids;
+pub mod manifest;
 mod redact;
 pub mod run;
 pub mod version;

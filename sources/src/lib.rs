@@ -58,10 +58,6 @@ pub trait Source: Send + Sync + std::fmt::Debug {
         context: &RunContext,
     ) -> Result<RestoreOutcome, SourceError>;
 
-    /// What of a stored manifest may be shown outside the vault: the same without values that may be secrets; empty
-    /// when it cannot be read.
-    fn shown_manifest(&self, stored: &str) -> String;
-
     /// Drops the copy of a database that a restore left behind; anything else is refused.
     async fn drop_copy(&self, database: &str, context: &RunContext) -> Result<(), SourceError>;
 

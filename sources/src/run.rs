@@ -52,7 +52,7 @@ pub struct BackupRequest {
 /// What a backup came to, besides what its writer counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BackupOutcome {
-    /// The `manifest.json` that was stored; [`crate::Source::shown_manifest`] before it leaves the agent.
+    /// The `manifest.json` that was stored; it may hold secrets of applications.
     pub manifest_json: String,
     /// What a person should know although the backup is whole: skipped databases, settings that will not restore.
     pub warnings: Vec<String>,

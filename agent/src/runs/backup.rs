@@ -150,7 +150,7 @@ fn result(
 
 fn displayed(job: &Job, manifest: &str) -> String {
     if manifest.len() <= MAX_MANIFEST_BYTES {
-        return job.source.shown_manifest(manifest);
+        return holdfast_proto::manifest::shown(manifest);
     }
     job.reporter.log(
         "info",

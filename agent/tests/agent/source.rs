@@ -139,10 +139,6 @@ impl Source for FakeSource {
         SourceKind::Postgres
     }
 
-    fn shown_manifest(&self, stored: &str) -> String {
-        stored.replace("hush", "(in the vault)")
-    }
-
     fn methods(&self) -> &'static [Method] {
         &[Method::Dump]
     }
@@ -172,7 +168,11 @@ impl Source for FakeSource {
             .await?;
         self.act("backup", context).await?;
         self.fail_if_told()?;
-        let manifest = format!("{{\"run\":\"{}\",\"key\":\"hush\"}}", context.run_id);
+        let manifest = serde_json::json!({
+            "run": context.run_id,
+            "settings": [{ "name": "app.key", "value": "hush" }],
+        })
+        .to_string();
         let path = format!("/{}/manifest.json", self.name);
         writer
             .write_bytes(&path, FileMeta::default(), Bytes::from(manifest.clone()))

@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use holdfast_proto::ids::{Epoch, RunId, SnapshotId};
-use holdfast_proto::v1;
+use holdfast_proto::{manifest, v1};
 use holdfast_vault::{Repository, SnapshotInfo, Storage, VaultError};
 use sqlx::AnyConnection;
 
@@ -139,7 +139,7 @@ async fn catalog(
     Ok(snapshots::list(&mut connection, &filter).await?)
 }
 
-/// The manifest inside the snapshot; empty when the snapshot has none (a stranger's restic made it).
+/// The manifest inside the snapshot, as it may be shown; empty when the snapshot has none (a stranger's restic made it).
 async fn read_manifest(
     repository: &Repository,
     info: &SnapshotInfo,
@@ -148,7 +148,7 @@ async fn read_manifest(
     let reader = repository.open_snapshot(&info.id).await?;
     let path = format!("/{source}/manifest.json");
     match reader.read_bytes(&path, MAX_MANIFEST_BYTES).await {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Ok(bytes) => Ok(manifest::shown(&String::from_utf8_lossy(&bytes))),
         Err(VaultError::NotFound { .. }) => Ok(String::new()),
         Err(error) => Err(error),
     }

@@ -11,6 +11,11 @@ use crate::support::{
     Control, Database, Installation, backup_result, on_both, snapshots, start_backup,
 };
 
+/// A manifest with a setting of an application.
+fn manifest(run: &str, secret: &str) -> String {
+    format!("{{\"run\":\"{run}\",\"settings\":[{{\"name\":\"app.key\",\"value\":\"{secret}\"}}]}}")
+}
+
 /// Writes a real snapshot as an agent would; returns its id.
 async fn write(kit: &RecoveryKit, source: &str, run: &str, epoch: u64) -> String {
     let storage = Storage::open(&kit.address, None, None).expect("open");
@@ -25,7 +30,7 @@ async fn write(kit: &RecoveryKit, source: &str, run: &str, epoch: u64) -> String
         "method:dump".into(),
     ];
     let writer = repository.begin_backup(options).await.expect("begun");
-    let manifest = Bytes::from(format!("{{\"run\":\"{run}\"}}"));
+    let manifest = Bytes::from(manifest(run, "hush"));
     let path = format!("/{source}/manifest.json");
     writer
         .write_bytes(&path, FileMeta::default(), manifest)
@@ -120,7 +125,7 @@ async fn a_scan_rebuilds_the_catalog_of_a_lost_state(database: Database) {
         ),
         ("postgres", "dump", "db-host")
     );
-    assert_eq!(found.manifest_json, format!("{{\"run\":\"{}\"}}", run.id));
+    assert_eq!(found.manifest_json, manifest(&run.id, "(in the vault)"));
     // Found again, nothing is new.
     assert_eq!(scan(&mut control).await.added, 0);
     running.stop().await;

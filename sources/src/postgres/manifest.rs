@@ -228,20 +228,6 @@ impl Manifest {
         })
     }
 
-    /// The same without the values of settings that PostgreSQL does not define (`app.key`): applications keep secrets
-    /// there.
-    #[must_use]
-    pub(crate) fn shown(mut self) -> Self {
-        for database in &mut self.databases {
-            for setting in &mut database.properties.settings {
-                if setting.name.contains('.') {
-                    setting.value = "(in the vault)".to_owned();
-                }
-            }
-        }
-        self
-    }
-
     /// The database of that name.
     #[must_use]
     pub fn database(&self, name: &str) -> Option<&DatabaseManifest> {

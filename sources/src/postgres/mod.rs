@@ -92,12 +92,6 @@ impl Source for Postgres {
         &[Method::Dump]
     }
 
-    fn shown_manifest(&self, stored: &str) -> String {
-        manifest::Manifest::from_json(stored.as_bytes())
-            .and_then(|manifest| manifest.shown().to_json())
-            .unwrap_or_default()
-    }
-
     async fn describe(&self) -> Description {
         describe::describe(self).await
     }

@@ -6,13 +6,11 @@
     reason = "a test that cannot go on is to fail"
 )]
 
-mod receiver;
-
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use holdfast_telemetry::{KeyValue, LogFormat, Telemetry};
-use receiver::Receiver;
+use holdfast_tests::collector::Collector;
 use tracing::Instrument;
 
 /// Set in the process under test: what it is to do.
@@ -89,7 +87,7 @@ async fn work() {
 
 #[test]
 fn traces_logs_and_metrics_arrive_and_nothing_of_the_exporter() {
-    let receiver = Receiver::start();
+    let receiver = Collector::start();
     let endpoint = receiver.endpoint();
     let output = run(
         "work",

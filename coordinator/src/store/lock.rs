@@ -44,49 +44,20 @@ enum Held {
 }
 
 impl StateLock {
-    /// Takes the lock, or says who has it.
+    /// Takes the lock, or says who has it. A former holder may be on its way out, as may a child that is between fork
+    /// and exec, or a connection that the server does not know to be gone: so it is tried for a moment.
     pub(super) async fn take(place: &Place, options: &AnyConnectOptions) -> Result<Self> {
-        let in_use = || StoreError::InUse {
-            place: place.shown(),
-        };
-        match place {
-            Place::Folder(folder) => {
-                let path = folder.join("state.lock");
-                let deadline = tokio::time::Instant::now() + PATIENCE;
-                loop {
-                    if let Some(file) = lock_file(&path)? {
-                        return Ok(Self(Held::File(file)));
-                    }
-                    // A former holder may be on its way out, as may a child that is between fork and exec.
-                    if tokio::time::Instant::now() >= deadline {
-                        return Err(in_use());
-                    }
-                    tokio::time::sleep(PATIENCE / 10).await;
-                }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(held) = try_take(place, options).await? {
+                return Ok(Self(held));
             }
-            Place::Postgres { .. } => {
-                let deadline = tokio::time::Instant::now() + PATIENCE;
-                loop {
-                    let taken = advisory(options).await.map_err(|error| match error {
-                        StoreError::Database(error) => StoreError::Unreachable {
-                            place: place.shown(),
-                            error,
-                        },
-                        other => other,
-                    })?;
-                    if let Some(connection) = taken {
-                        return Ok(Self(Held::Advisory {
-                            options: Box::new(options.clone()),
-                            connection: Mutex::new(Some(connection)),
-                        }));
-                    }
-                    // The server may need a moment to notice that the former holder is gone.
-                    if tokio::time::Instant::now() >= deadline {
-                        return Err(in_use());
-                    }
-                    tokio::time::sleep(PATIENCE / 10).await;
-                }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(StoreError::InUse {
+                    place: place.shown(),
+                });
             }
+            tokio::time::sleep(PATIENCE / 10).await;
         }
     }
 
@@ -120,6 +91,25 @@ impl StateLock {
                 Ok(Err(error)) => tracing::warn!(%error, "cannot reach the state's database"),
                 Err(_) => tracing::warn!("the state's database does not answer"),
             }
+        }
+    }
+}
+
+async fn try_take(place: &Place, options: &AnyConnectOptions) -> Result<Option<Held>> {
+    match place {
+        Place::Folder(folder) => Ok(lock_file(&folder.join("state.lock"))?.map(Held::File)),
+        Place::Postgres { .. } => {
+            let taken = advisory(options).await.map_err(|error| match error {
+                StoreError::Database(error) => StoreError::Unreachable {
+                    place: place.shown(),
+                    error,
+                },
+                other => other,
+            })?;
+            Ok(taken.map(|connection| Held::Advisory {
+                options: Box::new(options.clone()),
+                connection: Mutex::new(Some(connection)),
+            }))
         }
     }
 }

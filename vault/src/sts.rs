@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use aws_sdk_sts::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_sdk_sts::config::{BehaviorVersion, Region, SharedCredentialsProvider};
 use aws_sdk_sts::config::{retry::RetryConfig, timeout::TimeoutConfig};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::address::S3Endpoint;
 use crate::credentials::S3Credentials;
 use crate::storage::StorageError;
-use crate::storage::s3::{Attempt, ServerClock, http_client, server_of};
+use crate::storage::s3::{Attempt, ServerClock, credentials_of, http_client, server_of};
 
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -65,18 +65,10 @@ pub async fn assume_role(
 }
 
 fn client(endpoint: &S3Endpoint, base: &S3Credentials) -> aws_sdk_sts::Client {
-    let token = base.session_token.as_ref();
-    let credentials = Credentials::new(
-        base.access_key_id.clone(),
-        base.secret_access_key.expose_secret(),
-        token.map(|token| token.expose_secret().to_owned()),
-        None,
-        "holdfast",
-    );
     let mut config = aws_sdk_sts::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(endpoint.region.clone()))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .credentials_provider(SharedCredentialsProvider::new(credentials_of(base)))
         .http_client(http_client())
         .timeout_config(
             TimeoutConfig::builder()

@@ -14,15 +14,17 @@ use aws_runtime::auth::SigV4OperationSigningConfig;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{
-    BehaviorVersion, ConfigBag, Credentials, Intercept, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation, RuntimeComponents, SharedCredentialsProvider,
-    StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
+    BehaviorVersion, ConfigBag, Credentials, IdentityCache, Intercept, Region,
+    RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
+    SharedCredentialsProvider, StalledStreamProtectionConfig, retry::RetryConfig,
+    timeout::TimeoutConfig,
 };
 use aws_sdk_s3::error::BoxError;
 use aws_sigv4::http_request::SignableBody;
+use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::{SharedTimeSource, TimeSource};
-use aws_smithy_http_client::tls;
-use aws_smithy_runtime_api::client::identity::SharedIdentityCache;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 use secrecy::ExposeSecret;
 
 use crate::address::S3Endpoint;
@@ -108,7 +110,7 @@ impl aws_credential_types::provider::ProvideCredentials for CellCredentials {
     }
 }
 
-fn credentials_of(ours: &S3Credentials) -> Credentials {
+pub(crate) fn credentials_of(ours: &S3Credentials) -> Credentials {
     let token = ours.session_token.as_ref();
     Credentials::new(
         ours.access_key_id.clone(),
@@ -119,19 +121,26 @@ fn credentials_of(ours: &S3Credentials) -> Credentials {
     )
 }
 
-/// Connections with rustls on aws-lc and the system's certificates.
+/// TLS by rustls on aws-lc, with the system's certificates.
+const TLS: tls::Provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+
+/// Connections for a client.
 pub(crate) fn http_client() -> aws_sdk_s3::config::SharedHttpClient {
     aws_smithy_http_client::Builder::new()
         .pool_idle_timeout(POOL_IDLE)
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::AwsLc,
-        ))
+        .tls_provider(TLS)
         .build_https()
 }
 
-fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
+/// Connections for requests that somebody else has signed.
+pub(super) fn connector() -> Connector {
+    let settings = HttpConnectorSettings::builder()
         .connect_timeout(CONNECT_LIMIT)
+        .build();
+    Connector::builder()
+        .connector_settings(settings)
+        .sleep_impl(TokioSleep::new())
+        .tls_provider(TLS)
         .build()
 }
 
@@ -146,18 +155,18 @@ pub(super) fn connect(
         .region(Region::new(endpoint.region.clone()))
         .force_path_style(endpoint.path_style)
         .credentials_provider(SharedCredentialsProvider::new(CellCredentials(credentials)))
-        .identity_cache(no_cache())
+        .identity_cache(IdentityCache::no_cache())
         .http_client(http_client())
         .time_source(SharedTimeSource::new(clock.clone()))
-        .timeout_config(timeouts())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_LIMIT)
+                .build(),
+        )
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     config.set_endpoint_url(endpoint.endpoint.clone());
     aws_sdk_s3::Client::from_conf(config.build())
-}
-
-fn no_cache() -> SharedIdentityCache {
-    aws_sdk_s3::config::IdentityCache::no_cache()
 }

@@ -29,7 +29,7 @@ use crate::address::S3Endpoint;
 use crate::credentials::CredentialsCell;
 use crate::id::Id;
 
-pub(crate) use self::client::{ServerClock, http_client};
+pub(crate) use self::client::{ServerClock, credentials_of, http_client};
 pub(crate) use self::error::{Attempt, chain};
 pub use self::presigned::{PresignedPut, presign_put};
 

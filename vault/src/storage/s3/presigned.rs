@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings};
+use aws_smithy_http_client::Connector;
+use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -25,9 +25,6 @@ use crate::address::{S3Endpoint, VaultAddress};
 use crate::credentials::CredentialsCell;
 use crate::id::Id;
 use crate::storage::StorageError;
-
-/// How long a TCP connect with its TLS handshake may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How much of an error's text is read.
 const ERROR_LIMIT: usize = 64 * 1024;
@@ -90,7 +87,7 @@ impl PresignedPut {
     /// given up.
     pub async fn send(&self, bytes: Bytes, deadline: Instant) -> Result<(), StorageError> {
         let target = Target::of(self.url.expose_secret())?;
-        let connector = connector();
+        let connector = client::connector();
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(Duration::from_secs(5))
@@ -188,20 +185,6 @@ impl Target {
             clock: &self.clock,
         }
     }
-}
-
-fn connector() -> Connector {
-    Connector::builder()
-        .connector_settings(
-            HttpConnectorSettings::builder()
-                .connect_timeout(CONNECT_LIMIT)
-                .build(),
-        )
-        .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::AwsLc,
-        ))
-        .build()
 }
 
 /// Code and message out of an error's XML, as far as it came with the headers.
